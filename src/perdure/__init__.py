@@ -1,0 +1,1 @@
+"""Durable workflows in Python: ordinary code that survives crashes, restarts and deploys."""
