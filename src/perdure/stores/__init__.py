@@ -1,0 +1,1 @@
+"""Databases behind one contract: the only room that knows one."""

@@ -1,0 +1,393 @@
+"""The store contract in plain dicts: the executable specification, and the oracle of every other store.
+
+Everything of a call happens at once inside its coroutine. Nothing outlives the object, but the object outlives
+the engines that use it: a simulator closes it, calls `expire` and opens it again, as the heir of a dead process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from perdure.errors import Fenced, InstanceExists, InvalidArgument, StoreRolledBack
+from perdure.stores.contract import (
+    FINISHED,
+    MAILBOX_MESSAGES_MAX,
+    SEEN_MAX,
+    Creation,
+    Delivery,
+    Due,
+    Head,
+    Lease,
+    Loaded,
+    Mail,
+    OpenCall,
+    Outcome,
+    Page,
+    Query,
+    Segment,
+    Turn,
+    Wait,
+    WaitKind,
+    shard_number,
+)
+
+
+@dataclass(slots=True)
+class Instance:
+    """All rows of one instance."""
+
+    head: Head
+    parent_call: str | None = None
+    segments: list[Segment] = field(default_factory=list)
+    waits: dict[int, Wait] = field(default_factory=dict)
+    mail: dict[str, Mail] = field(default_factory=dict)
+    seen: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return self.head.status in FINISHED
+
+    @property
+    def open_waits(self) -> list[Wait]:
+        return [self.waits[number] for number in sorted(self.waits)]
+
+
+@dataclass(slots=True)
+class Shard:
+    """Who may write to the instances of one shard, and the newest commit."""
+
+    app: str
+    number: int
+    epoch: int = 0
+    owner: str | None = None
+    token: str | None = None
+
+
+class MemoryStore:
+    """An `EngineStore` that lives as long as the object."""
+
+    def __init__(self, shard_count: int = 1) -> None:
+        self._shard_count = shard_count
+        self._shards: dict[int, Shard] = {}
+        self._instances: dict[int, dict[str, Instance]] = {}
+        self._written = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore of {sum(map(len, self._instances.values()))} instances>"
+
+    async def open(self) -> None:
+        # because an event belongs to the loop that first waits for it, and the next engine may bring another
+        self._written = asyncio.Event()
+
+    async def close(self) -> None:
+        self._hint()
+
+    async def shards(self, app: str) -> list[int]:
+        return self._shards_of(app)
+
+    async def apps(self) -> list[str]:
+        return sorted({shard.app for shard in self._shards.values()})
+
+    async def create(self, shard: int, creation: Creation) -> None:
+        if not self._created(shard, creation):
+            id = creation.head.id
+            raise InstanceExists(f"instance {id!r} exists; choose another id or purge it first", id)
+        self._hint()
+
+    async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
+        return [
+            Loaded(
+                found.head,
+                list(found.segments),
+                list(found.mail.values()),
+                found.open_waits,
+                [*reversed(found.seen)],
+            )
+            for found in self._of(shard, ids)
+        ]
+
+    async def head(self, shard: int, id: str) -> Head | None:
+        found = self._instances[shard].get(id)
+        return found.head if found else None
+
+    async def heads(self, shard: int, ids: Sequence[str]) -> list[Head]:
+        return [found.head for found in self._of(shard, ids)]
+
+    async def history(self, shard: int, id: str, after: int = 0, limit: int = 1000) -> list[Segment]:
+        segments = [segment for found in self._of(shard, [id]) for segment in found.segments]
+        return [segment for segment in segments if segment.sequence > after][:limit]
+
+    async def last_segment(self, shard: int, id: str) -> Segment | None:
+        found = self._instances[shard].get(id)
+        return found.segments[-1] if found and found.segments else None
+
+    async def waits(self, shard: int, id: str) -> list[Wait]:
+        found = self._instances[shard].get(id)
+        return found.open_waits if found else []
+
+    async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
+        found = [
+            ((instance.head.created, instance.head.id, shard), instance.head)
+            for shard, instances in self._instances.items()
+            for instance in instances.values()
+            if matches(instance.head, query)
+        ]
+        found.sort(key=lambda entry: entry[0], reverse=True)
+        if cursor is not None:
+            position = read_cursor(cursor)
+            found = [entry for entry in found if entry[0] < position]
+        page = found[:limit]
+        return Page([head for _, head in page], write_cursor(*page[-1][0]) if len(found) > limit else None)
+
+    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+        shard = self._shards[lease.shard]
+        if shard.epoch < lease.epoch:
+            raise rolled_back(lease, shard.epoch)
+        if shard.epoch > lease.epoch or shard.owner is None:
+            return [Outcome.FENCED] * len(turns)
+        shard.token = token
+        outcomes = [self._turn(lease.shard, turn) for turn in turns]
+        committed = [turn for turn, outcome in zip(turns, outcomes) if outcome is Outcome.COMMITTED]
+        for turn in committed:
+            self._create_all(lease, turn)
+        for turn in committed:
+            for mail in turn.mail:
+                self._send(lease, mail)
+        return outcomes
+
+    async def settle_unknown(self, lease: Lease, token: str) -> bool:
+        shard = self._shards[lease.shard]
+        if shard.epoch != lease.epoch or shard.owner is None:
+            raise Fenced(f"shard {lease.shard} of app {lease.app!r} is no longer held by {lease.owner!r}")
+        return shard.token == token
+
+    async def deliver(self, shard: int, mail: Sequence[Mail]) -> list[Delivery]:
+        deliveries = [self._deliver(shard, message) for message in mail]
+        self._hint()
+        return deliveries
+
+    async def purge(self, shard: int, ids: Sequence[str]) -> list[str]:
+        purged = [found.head.id for found in self._of(shard, ids) if found.finished]
+        for id in purged:
+            del self._instances[shard][id]
+        return purged
+
+    async def acquire(self, app: str, owner: str) -> list[Lease]:
+        leases = []
+        for id in self._shards_of(app):
+            shard = self._shards[id]
+            if shard.owner is None:
+                shard.owner = owner
+                shard.epoch += 1
+            if shard.owner == owner:
+                leases.append(Lease(id, app, shard.number, owner, shard.epoch))
+        return leases
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            shard = self._shards[lease.shard]
+            if shard.epoch == lease.epoch:
+                shard.owner = None
+
+    def expire(self, app: str) -> None:
+        """Free the app's shards, as the death of their owner would."""
+        for shard in self._shards.values():
+            if shard.app == app:
+                shard.owner = None
+
+    async def holder(self, app: str) -> str | None:
+        return next((shard.owner for shard in self._shards.values() if shard.app == app), None)
+
+    async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
+        calls: list[OpenCall] = []
+        for id, found in self._unfinished(lease.shard):
+            if len(calls) >= limit:
+                break
+            if id > after:
+                head = found.head
+                calls += [
+                    OpenCall(lease.shard, id, head.execution, head.generation, wait)
+                    for wait in found.open_waits
+                    if wait.kind == WaitKind.ACTIVITY
+                ]
+        return calls
+
+    async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
+        present: list[Mail] = []
+        for id, found in self._unfinished(lease.shard):
+            if len(present) >= limit:
+                break
+            if id > after:
+                present += found.mail.values()
+        return present
+
+    async def due(
+        self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
+    ) -> list[Due]:
+        found = [
+            Due(lease.shard, id, wait.number, wait.due, wait.kind)
+            for id, instance in self._unfinished(lease.shard)
+            for wait in instance.waits.values()
+            if wait.due is not None and wait.due <= until and (wait.due, id, wait.number) > after
+        ]
+        return sorted(found, key=lambda due: (due.due, due.instance, due.number))[:limit]
+
+    async def watch(self) -> AsyncIterator[None]:
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            yield
+
+    def _hint(self) -> None:
+        self._written.set()
+
+    def _of(self, shard: int, ids: Sequence[str]) -> list[Instance]:
+        instances = self._instances[shard]
+        return [instances[id] for id in dict.fromkeys(ids) if id in instances]
+
+    def _unfinished(self, shard: int) -> Iterator[tuple[str, Instance]]:
+        return ((id, found) for id, found in sorted(self._instances[shard].items()) if not found.finished)
+
+    def _shards_of(self, app: str) -> list[int]:
+        found = [id for id, shard in self._shards.items() if shard.app == app]
+        if not found:
+            first = len(self._shards) + 1
+            found = list(range(first, first + self._shard_count))
+            for number, id in enumerate(found):
+                self._shards[id] = Shard(app, number)
+                self._instances[id] = {}
+        return found
+
+    def _home(self, app: str, id: str) -> int:
+        shards = self._shards_of(app)
+        return shards[shard_number(id, len(shards))]
+
+    def _turn(self, shard: int, turn: Turn) -> Outcome:
+        """Write the rows of the turn's own instance if its condition holds."""
+        instances = self._instances[shard]
+        found = instances.get(turn.id)
+        if turn.expected is None:
+            if found is not None and not found.finished:
+                return Outcome.EXISTS
+            assert turn.head is not None, "a start brings a head"
+            found = instances[turn.id] = Instance(turn.head)
+        else:
+            if found is None or not is_current(found.head, turn):
+                return Outcome.CONFLICT
+            if turn.erase:
+                found.segments.clear()
+                found.waits.clear()
+            found.head = turn.head or replace(found.head, sequence=turn.expected + 1, updated=turn.at)
+        if turn.segment is not None:
+            found.segments.append(Segment(found.head.sequence, turn.segment))
+        for number in turn.closed:
+            found.waits.pop(number, None)
+        for wait in turn.changed:
+            if wait.number in found.waits:
+                found.waits[wait.number] = wait
+        found.waits.update((wait.number, wait) for wait in turn.opened)
+        for key in turn.consumed:
+            found.mail.pop(key, None)
+        found.seen.update(dict.fromkeys(turn.seen))
+        for key in list(found.seen)[:-SEEN_MAX]:
+            del found.seen[key]
+        return Outcome.COMMITTED
+
+    def _create_all(self, lease: Lease, turn: Turn) -> None:
+        for creation in turn.created:
+            home = self._home(creation.head.app, creation.head.id)
+            if not self._created(home, creation) and creation.refusal is not None:
+                self._send(lease, creation.refusal)
+
+    def _created(self, shard: int, creation: Creation) -> bool:
+        """Insert the instance; False if its id is taken."""
+        head = creation.head
+        found = self._instances[shard].get(head.id)
+        if found is not None:
+            if is_repetition(found.head.execution, found.parent_call, creation):
+                return True
+            if creation.unique or not found.finished:
+                return False
+        waits = {wait.number: wait for wait in creation.waits}
+        mail = {creation.mail.key: replace(creation.mail, app=None)}
+        self._instances[shard][head.id] = Instance(head, creation.parent_call, waits=waits, mail=mail)
+        return True
+
+    def _send(self, lease: Lease, mail: Mail) -> Delivery:
+        return self._deliver(self._home(mail.app or lease.app, mail.instance), mail)
+
+    def _deliver(self, shard: int, mail: Mail) -> Delivery:
+        found = self._instances[shard].get(mail.instance)
+        if found is None:
+            return Delivery.NO_INSTANCE
+        if mail.key in found.mail or mail.key in found.seen:
+            return Delivery.DUPLICATE
+        if found.finished:
+            return Delivery.FINISHED
+        if mail.execution is None and len(found.mail) >= MAILBOX_MESSAGES_MAX:
+            return Delivery.FULL
+        found.mail[mail.key] = replace(mail, app=None)
+        return Delivery.DELIVERED
+
+
+def is_current(head: Head, turn: Turn) -> bool:
+    """Whether the condition of a turn that is no start holds."""
+    there = (head.execution, head.generation, head.sequence)
+    return there == (turn.execution, turn.generation, turn.expected)
+
+
+def is_repetition(execution: str, parent_call: str | None, creation: Creation) -> bool:
+    """Whether the instance that is there, of this execution or call of a parent, is the one to be created."""
+    if execution == creation.head.execution:
+        return True
+    return parent_call is not None and parent_call == creation.parent_call
+
+
+def rolled_back(lease: Lease, epoch: int) -> StoreRolledBack:
+    return StoreRolledBack(
+        f"shard {lease.shard} of app {lease.app!r} is at epoch {epoch}, but {lease.owner!r} holds {lease.epoch}: "
+        "the store is an older copy of itself; bring back the newest, or restart to go on from the older"
+    )
+
+
+def matches(head: Head, query: Query) -> bool:
+    """Whether all conditions of the query hold."""
+    return (
+        head.kind == query.kind
+        and (query.app is None or head.app == query.app)
+        and (query.name is None or head.name == query.name)
+        and (not query.status or head.status in query.status)
+        and is_between(head.created, query.created_after, query.created_before)
+        and is_between(head.finished, query.finished_after, query.finished_before)
+        and (not query.tags or query.tags.items() <= (head.tags or {}).items())
+        and (query.parent is None or head.parent == query.parent)
+        and (query.text is None or query.text.casefold() in f"{head.id}\0{head.name}".casefold())
+        and (query.suspended is None or (head.suspended is not None) == query.suspended)
+        and (query.stalled is None or (head.stalled is not None) == query.stalled)
+    )
+
+
+def is_between(at: int | None, after: int | None, before: int | None) -> bool:
+    """Whether after <= at < before; a bound of None always holds, a time of None only without bounds."""
+    if at is None:
+        return after is None and before is None
+    return (after is None or after <= at) and (before is None or at < before)
+
+
+def write_cursor(created: int, id: str, shard: int) -> str:
+    """The place of an instance in the order of `find`, for the next page to begin after."""
+    return json.dumps([created, id, shard])
+
+
+def read_cursor(cursor: str) -> tuple[int, str, int]:
+    """The place that a cursor names. Raises InvalidArgument if no page gave it."""
+    try:
+        created, id, shard = json.loads(cursor)
+        return int(created), str(id), int(shard)
+    except (ValueError, TypeError):
+        raise InvalidArgument(f"{cursor[:80]!r} is no cursor; pass one that a page gave, or None") from None
