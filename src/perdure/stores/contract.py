@@ -1,9 +1,10 @@
 """What the engine needs of a database. The docstrings are the specification; `memory` is its executable form.
 
-Every row belongs to an instance and every instance to a *shard* of its app. A node may write to a run only while it
-holds the shard's *lease*: `commit` carries the lease's epoch and is refused as a whole (`Fenced`) if the store knows a
-higher one. `create`, `deliver` and `claim` need no lease. All calls are coroutines that may be cancelled only before
-they have started to write. Any error that leaves open whether a write happened is `StoreUnavailable`.
+Every row belongs to an instance and every instance to a *shard* of its app. A node may write to a run only
+while it holds the shard's *lease*: `commit` carries the lease's epoch and is refused as a whole (`Fenced`) if
+the store knows a higher one. `create`, `deliver` and `claim` need no lease. All calls are coroutines that may
+be cancelled only before they have started to write. Any error that leaves open whether a write happened is
+`StoreUnavailable`.
 
 Times are integers of microseconds since 1970 UTC, always passed in.
 """
@@ -23,14 +24,16 @@ FORMAT = 1
 """Number of the layout that this version writes; a store of a higher one is refused with `StoreVersion`."""
 
 MAILBOX_MESSAGES_MAX = 10_000
-"""Bound of unconsumed mail of one instance; `deliver` refuses more with `FULL`. Replies, which name an execution, are
+"""Bound of unconsumed mail of one instance; `deliver` refuses more with `FULL`. Replies, which name an
+execution, are
 always taken, because the run's open calls bound them and a lost one would never come again."""
 SEEN_MAX = 1_024
 """How many message ids of commands and events an instance remembers; the oldest is forgotten first."""
 
 
 class Status(StrEnum):
-    """Where an instance is in its life; the last four are final. Suspended and stalled are fields of their own."""
+    """Where an instance is in its life; the last four are final. Suspended and stalled are fields of their
+    own."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -46,8 +49,8 @@ FINISHED = frozenset((Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.T
 class Halt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why and since when an instance is suspended or stalled.
 
-    `reason` is a code for stalls ("non-determinism") and free text for suspensions; `fingerprint` names the code that
-    stalled, so that other code is worth a retry.
+    `reason` is a code for stalls ("non-determinism") and free text for suspensions; `fingerprint` names the
+    code that stalled, so that other code is worth a retry.
     """
 
     reason: str
@@ -61,9 +64,10 @@ class Halt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The current run of an instance: bounded, whatever the run does. One row per instance.
 
-    `sequence` is the number of turns committed since the instance was created (0: only created); it goes on over
-    generations. `more` holds small facts by name
-    that have no field here, among them those of newer versions, which survive a read and write.
+    `app`, `name`, `kind`, `created`, `parent` and `tags` stay as they are until a new start replaces the
+    instance. `sequence` is the number of turns committed since the instance was created (0: only created); it
+    goes on over generations. `more` holds small facts by name that have no field here, among them those of
+    newer versions, which survive a read and write.
     """
 
     id: str
@@ -106,9 +110,9 @@ class WaitKind(StrEnum):
 class Wait(msgspec.Struct, frozen=True, gc=False):
     """One thing a run waits for: an open call, a timer, an event. Inserted and deleted by the run's turns.
 
-    `on` says on whom (a child's id, an app); `due` is when the store must wake the owner (a timer, the next attempt,
-    a deadline), None for never. The fields from `attempt` on are those of an activity call: `attempt` counts started
-    attempts, `failure` is the last one's error as JSON.
+    `on` says on whom (a child's id, an app); `due` is when the store must wake the owner (a timer, the next
+    attempt, a deadline), None for never. The fields from `attempt` on are those of an activity call:
+    `attempt` counts started attempts, `failure` is the last one's error as JSON.
     """
 
     number: int
@@ -132,10 +136,11 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
 class Mail(msgspec.Struct, frozen=True, gc=False):
     """A message to an instance, kept until a turn consumes it.
 
-    `key` is the message id, derived from its sender and unique per instance: mail whose key is already there or
-    remembered as seen is dropped. `execution` and `generation` name the run a reply is for (None: the current one).
-    `event` is the event it brings, as JSON. `at` is when it was sent. `app` is whose instance it is for, where a turn
-    sends it (None: the sender's app); it is an address, not kept, so mail that is read back has None.
+    `key` is the message id, derived from its sender and unique per instance: mail whose key is already there
+    or remembered as seen is dropped. `execution` and `generation` name the run a reply is for (None: the
+    current one). `event` is the event it brings, as JSON. `at` is when it was sent. `app` is whose instance
+    it is for, where a turn sends it (None: the sender's app); it is an address, not kept, so mail that is
+    read back has None.
     """
 
     instance: str
@@ -150,10 +155,10 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
 class Creation(msgspec.Struct, frozen=True, gc=False):
     """A new instance: a PENDING head of sequence 0, the mail that starts it, and waits (delayed start).
 
-    `parent_call` is (parent's execution, generation, number) of a child, kept with the instance. The same creation
-    again, by `execution` or by `parent_call`, changes nothing and is no conflict, also when the instance is finished.
-    `refusal` is mail that a commit sends instead if the id is taken by an instance that is not finished, or by any if
-    `unique`.
+    `parent_call` is (parent's execution, generation, number) of a child, kept with the instance. The same
+    creation again, by `execution` or by `parent_call`, changes nothing and is no conflict, also when the
+    instance is finished. `refusal` is mail that a commit sends instead if the id is taken by an instance that
+    is not finished, or by any if `unique`.
     """
 
     head: Head
@@ -167,16 +172,16 @@ class Creation(msgspec.Struct, frozen=True, gc=False):
 class Turn(msgspec.Struct, gc=False):
     """All that one turn of one instance writes; it happens as a whole or not at all.
 
-    Condition: the stored head has this `execution`, `generation` and `sequence == expected`. `expected` None is a
-    start: the id must be free, or its run finished, whose rows are then erased (`exists` otherwise).
-    Effects, in this order: `erase` drops history and waits of the generation before (continue-as-new; mail and seen ids
-    stay); `head` replaces the stored head (None: only `sequence = expected + 1` and `updated = at`); `segment` is
-    appended under the new head's sequence, which is higher than that of any segment there; waits in `closed` go, those
-    in `changed` are replaced if they are there, those in `opened` are inserted; mail with keys in `consumed` goes; the
-    keys in `seen` are remembered, each newer than the one before. Numbers and keys that are not there are ignored.
-    Then `created` are created and `mail` is delivered as `create` and `deliver` would, each in its own app's shard, in
-    the same transaction, except that nothing is raised: undeliverable mail is dropped, refused creations send their
-    `refusal`.
+    Condition: the stored head has this `execution`, `generation` and `sequence == expected`. `expected` None
+    is a start: the id must be free, or its run finished, whose rows are then erased (`exists` otherwise).
+    Effects, in this order: `erase` drops history and waits of the generation before (continue-as-new; mail
+    and seen ids stay); `head` replaces the stored head (None: only `sequence = expected + 1` and `updated =
+    at`); `segment` is appended under the new head's sequence, which is higher than that of any segment there;
+    waits in `closed` go, those in `changed` are replaced if they are there, those in `opened` are inserted;
+    mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the one before.
+    Numbers and keys that are not there are ignored. Then `created` are created and `mail` is delivered as
+    `create` and `deliver` would, each in its own app's shard, in the same transaction, except that nothing is
+    raised: undeliverable mail is dropped, refused creations send their `refusal`.
     """
 
     shard: int
@@ -218,7 +223,10 @@ class Delivery(StrEnum):
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):
-    """The right to write to the runs of one shard, until somebody holds a higher epoch. `until` by the store's clock."""
+    """The right to write to the runs of one shard, until somebody holds a higher epoch.
+
+    `until` is by the store's clock, None for a lease that lasts as long as its process.
+    """
 
     shard: int
     app: str
@@ -231,8 +239,8 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 class Loaded(msgspec.Struct, frozen=True, gc=False):
     """An instance as of one moment.
 
-    Mail is in order of arrival, segments of the current generation are by sequence, waits by number, seen ids newest
-    first.
+    Mail is in order of arrival, segments of the current generation are by sequence, waits by number, seen ids
+    newest first.
     """
 
     head: Head
@@ -265,8 +273,8 @@ class OpenCall(msgspec.Struct, frozen=True, gc=False):
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which instances; all conditions must hold, and None and empty ones always do.
 
-    `text` is looked for in id and name, case-insensitively. A time t fits if after <= t < before; an instance that is
-    not finished fits no bound on `finished`. `parent` is the parent's instance id.
+    `text` is looked for in id and name, case-insensitively. A time t fits if after <= t < before; an instance
+    that is not finished fits no bound on `finished`. `parent` is the parent's instance id.
     """
 
     app: str | None = None
@@ -295,7 +303,10 @@ class Store(Protocol):
     """Instances and what belongs to them."""
 
     async def open(self) -> None:
-        """Connect; create or migrate the schema. Errors: StoreNotUsable, StoreVersion, StoreCorrupt, StoreUnavailable."""
+        """Connect; create or migrate the schema. A store that was closed may be opened again.
+
+        Raises StoreNotUsable, StoreVersion, StoreCorrupt, StoreFull or StoreUnavailable.
+        """
 
     async def close(self) -> None:
         """Finish writes under way and let go of the database. May be called twice."""
@@ -310,10 +321,11 @@ class Store(Protocol):
         """The apps that have shards, by name."""
 
     async def create(self, shard: int, creation: Creation) -> None:
-        """Insert a PENDING instance and its start mail if the id is free or its run is finished (whose rows go then).
+        """Insert a PENDING instance and its start mail if the id is free or its run is finished (whose rows
+        go then).
 
-        One atomic step, no lease. Raises InstanceExists (also for a finished one if `unique`). A repetition with the
-        same `execution` is a success.
+        One atomic step, no lease. Raises InstanceExists (also for a finished one if `unique`). A repetition
+        with the same `execution` is a success.
         """
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
@@ -340,19 +352,20 @@ class Store(Protocol):
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         """Instances, newest first by (created, id). Answers from indexed rows and never reads a history.
 
-        A cursor names a place in that order: instances that come or go between two pages make it neither skip nor
-        repeat another. Raises InvalidArgument for a cursor that no page gave.
+        A cursor names a place in that order: instances that come or go between two pages make it neither skip
+        nor repeat another. Raises InvalidArgument for a cursor that no page gave.
         """
 
     async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
         """Write turns of the lease's shard in one transaction, and `token` with them.
 
-        Turns are of different instances. If the store knows a higher epoch for the shard, or the lease was released,
-        every turn is FENCED and nothing is written. A turn whose condition does not hold answers CONFLICT (EXISTS for a
-        start) and writes nothing; the others commit. TOO_LARGE likewise, for a turn that the database cannot take. The
-        turns' own rows are written first, then what they create in order of the turns, then their mail likewise: a turn
-        may send to what another one of the commit creates. When the call returns, what it committed is durable to the
-        store's class. Raises StoreRolledBack if the store's epoch is lower than the lease's.
+        Turns are of different instances. If the store knows a higher epoch for the shard, or the lease was
+        released, every turn is FENCED and nothing is written. A turn whose condition does not hold answers
+        CONFLICT (EXISTS for a start) and writes nothing; the others commit. TOO_LARGE likewise, for a turn
+        that the database cannot take. The turns' own rows are written first, then what they create in order
+        of the turns, then their mail likewise: a turn may send to what another one of the commit creates.
+        When the call returns, what it committed is durable to the store's class. Raises StoreRolledBack if
+        the store's epoch is lower than the lease's.
         """
 
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
@@ -362,10 +375,11 @@ class Store(Protocol):
         """
 
     async def deliver(self, shard: int, mail: Sequence[Mail]) -> list[Delivery]:
-        """Append mail, no lease. Atomic per message; order of arrival is the order given; durable when it returns.
+        """Append mail, no lease. Atomic per message; order of arrival is the order given; durable when it
+        returns.
 
-        The first that fits: NO_INSTANCE; DUPLICATE if the key is present or seen; FINISHED if the instance's run is
-        final; FULL if MAILBOX_MESSAGES_MAX are there and the mail is no reply.
+        The first that fits: NO_INSTANCE; DUPLICATE if the key is present or seen; FINISHED if the instance's
+        run is final; FULL if MAILBOX_MESSAGES_MAX are there and the mail is no reply.
         """
 
     async def purge(self, shard: int, ids: Sequence[str]) -> list[str]:
@@ -379,10 +393,12 @@ class Leases(Protocol):
     """Who owns which shard."""
 
     async def acquire(self, app: str, owner: str) -> list[Lease]:
-        """Take the app's shards that are free or whose lease ran out, each with an epoch higher than any before.
+        """Take the app's shards that are free or whose lease ran out, each with an epoch higher than any
+        before.
 
-        Returns what `owner` now holds; what it held before keeps its epoch. Empty: somebody else owns them; ask again
-        later. Raises StoreRolledBack if the store's epoch is lower than one that this object has seen.
+        Returns what `owner` now holds; what it held before keeps its epoch. Empty: somebody else owns them;
+        ask again later. Raises StoreRolledBack if the store's epoch is lower than one that this object has
+        seen.
         """
 
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -396,17 +412,19 @@ class Wake(Protocol):
     """What the owner of a shard must look at."""
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
-        """Activity calls that are open in runs that are not finished, by (instance, number), after the instance id `after`.
+        """Open activity calls of runs that are not finished, by (instance, number), after the instance
+        `after`.
 
         A page ends between two instances, so it may exceed `limit`.
         """
 
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
-        """Mail to runs that are not finished, by instance and in order of arrival, after the instance id `after`.
+        """Mail to runs that are not finished, by instance and in order of arrival, after the instance id
+        `after`.
 
-        What is present and not consumed is returned each time, never by a high-water mark; `after` only pages, so that
-        the mail of an instance that consumes none (suspended, stalled) hides nobody else's. A page ends between two
-        instances, so it may exceed `limit`.
+        What is present and not consumed is returned each time, never by a high-water mark; `after` only
+        pages, so that the mail of an instance that consumes none (suspended, stalled) hides nobody else's. A
+        page ends between two instances, so it may exceed `limit`.
         """
 
     async def due(
@@ -415,7 +433,8 @@ class Wake(Protocol):
         """Waits with due <= until of runs that are not finished, by (due, instance, number), after that key."""
 
     def watch(self) -> AsyncIterator[None]:
-        """Hints that another process may have written. Losing all of them harms nothing: polling finds the same."""
+        """Hints that another process may have written. Losing all of them harms nothing: polling finds the
+        same."""
 
 
 class EngineStore(Store, Leases, Wake, Protocol):

@@ -1,19 +1,18 @@
 """The store contract in plain dicts: the executable specification, and the oracle of every other store.
 
-Everything of a call happens at once inside its coroutine. Nothing outlives the object, but the object outlives
-the engines that use it: a simulator closes it, calls `expire` and opens it again, as the heir of a dead process.
+Everything of a call happens at once inside its coroutine. Nothing outlives the object, but the object
+outlives the engines that use it: a simulator closes it, calls `expire` and opens it again, as a dead
+process's heir.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from perdure.errors import Fenced, InstanceExists, InvalidArgument, StoreRolledBack
 from perdure.stores.contract import (
     FINISHED,
     MAILBOX_MESSAGES_MAX,
@@ -34,6 +33,15 @@ from perdure.stores.contract import (
     Wait,
     WaitKind,
     shard_number,
+)
+from perdure.stores.rules import (
+    is_current,
+    is_repetition,
+    lost,
+    read_cursor,
+    rolled_back,
+    taken,
+    write_cursor,
 )
 
 
@@ -95,8 +103,7 @@ class MemoryStore:
 
     async def create(self, shard: int, creation: Creation) -> None:
         if not self._created(shard, creation):
-            id = creation.head.id
-            raise InstanceExists(f"instance {id!r} exists; choose another id or purge it first", id)
+            raise taken(creation.head.id)
         self._hint()
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
@@ -147,12 +154,13 @@ class MemoryStore:
     async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
         shard = self._shards[lease.shard]
         if shard.epoch < lease.epoch:
-            raise rolled_back(lease, shard.epoch)
+            raise rolled_back(lease.shard, lease.app, shard.epoch, lease.epoch)
         if shard.epoch > lease.epoch or shard.owner is None:
             return [Outcome.FENCED] * len(turns)
         shard.token = token
         outcomes = [self._turn(lease.shard, turn) for turn in turns]
-        committed = [turn for turn, outcome in zip(turns, outcomes) if outcome is Outcome.COMMITTED]
+        written = zip(turns, outcomes, strict=True)
+        committed = [turn for turn, outcome in written if outcome is Outcome.COMMITTED]
         for turn in committed:
             self._create_all(lease, turn)
         for turn in committed:
@@ -163,7 +171,7 @@ class MemoryStore:
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
         shard = self._shards[lease.shard]
         if shard.epoch != lease.epoch or shard.owner is None:
-            raise Fenced(f"shard {lease.shard} of app {lease.app!r} is no longer held by {lease.owner!r}")
+            raise lost(lease)
         return shard.token == token
 
     async def deliver(self, shard: int, mail: Sequence[Mail]) -> list[Delivery]:
@@ -335,26 +343,6 @@ class MemoryStore:
         return Delivery.DELIVERED
 
 
-def is_current(head: Head, turn: Turn) -> bool:
-    """Whether the condition of a turn that is no start holds."""
-    there = (head.execution, head.generation, head.sequence)
-    return there == (turn.execution, turn.generation, turn.expected)
-
-
-def is_repetition(execution: str, parent_call: str | None, creation: Creation) -> bool:
-    """Whether the instance that is there, of this execution or call of a parent, is the one to be created."""
-    if execution == creation.head.execution:
-        return True
-    return parent_call is not None and parent_call == creation.parent_call
-
-
-def rolled_back(lease: Lease, epoch: int) -> StoreRolledBack:
-    return StoreRolledBack(
-        f"shard {lease.shard} of app {lease.app!r} is at epoch {epoch}, but {lease.owner!r} holds {lease.epoch}: "
-        "the store is an older copy of itself; bring back the newest, or restart to go on from the older"
-    )
-
-
 def matches(head: Head, query: Query) -> bool:
     """Whether all conditions of the query hold."""
     return (
@@ -366,10 +354,14 @@ def matches(head: Head, query: Query) -> bool:
         and is_between(head.finished, query.finished_after, query.finished_before)
         and (not query.tags or query.tags.items() <= (head.tags or {}).items())
         and (query.parent is None or head.parent == query.parent)
-        and (query.text is None or query.text.casefold() in f"{head.id}\0{head.name}".casefold())
+        and (query.text is None or is_within(query.text.casefold(), head))
         and (query.suspended is None or (head.suspended is not None) == query.suspended)
         and (query.stalled is None or (head.stalled is not None) == query.stalled)
     )
+
+
+def is_within(text: str, head: Head) -> bool:
+    return text in head.id.casefold() or text in head.name.casefold()
 
 
 def is_between(at: int | None, after: int | None, before: int | None) -> bool:
@@ -377,17 +369,3 @@ def is_between(at: int | None, after: int | None, before: int | None) -> bool:
     if at is None:
         return after is None and before is None
     return (after is None or after <= at) and (before is None or at < before)
-
-
-def write_cursor(created: int, id: str, shard: int) -> str:
-    """The place of an instance in the order of `find`, for the next page to begin after."""
-    return json.dumps([created, id, shard])
-
-
-def read_cursor(cursor: str) -> tuple[int, str, int]:
-    """The place that a cursor names. Raises InvalidArgument if no page gave it."""
-    try:
-        created, id, shard = json.loads(cursor)
-        return int(created), str(id), int(shard)
-    except (ValueError, TypeError):
-        raise InvalidArgument(f"{cursor[:80]!r} is no cursor; pass one that a page gave, or None") from None

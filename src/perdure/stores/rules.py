@@ -1,0 +1,50 @@
+"""Pure decisions that every store makes alike: conditions, cursors, what to say when a lease does not hold."""
+
+from __future__ import annotations
+
+import json
+
+from perdure.errors import Fenced, InstanceExists, InvalidArgument, StoreRolledBack
+from perdure.stores.contract import Creation, Head, Lease, Turn
+
+
+def is_current(head: Head, turn: Turn) -> bool:
+    """Whether the condition of a turn that is no start holds."""
+    there = (head.execution, head.generation, head.sequence)
+    return there == (turn.execution, turn.generation, turn.expected)
+
+
+def is_repetition(execution: str, parent_call: str | None, creation: Creation) -> bool:
+    """Whether the instance that is there, of this execution or call of a parent, is the one to be created."""
+    if execution == creation.head.execution:
+        return True
+    return parent_call is not None and parent_call == creation.parent_call
+
+
+def taken(id: str) -> InstanceExists:
+    return InstanceExists(f"instance {id!r} exists; choose another id, or purge it when it is finished", id)
+
+
+def lost(lease: Lease) -> Fenced:
+    return Fenced(f"shard {lease.shard} of app {lease.app!r} is no longer held by {lease.owner!r}")
+
+
+def rolled_back(shard: int, app: str, epoch: int, known: int) -> StoreRolledBack:
+    return StoreRolledBack(
+        f"shard {shard} of app {app!r} is at epoch {epoch} but was at {known} before: the store is an older copy "
+        "of itself; bring the newest back, or restart to go on from the older"
+    )
+
+
+def write_cursor(created: int, id: str, shard: int) -> str:
+    """The place of an instance in the order of `find`, for the next page to begin after."""
+    return json.dumps([created, id, shard])
+
+
+def read_cursor(cursor: str) -> tuple[int, str, int]:
+    """The place that a cursor names. Raises InvalidArgument if no page gave it."""
+    try:
+        created, id, shard = json.loads(cursor)
+        return int(created), str(id), int(shard)
+    except (ValueError, TypeError):
+        raise InvalidArgument(f"{cursor[:80]!r} is no cursor; pass one that a page gave, or None") from None
