@@ -25,8 +25,7 @@ FORMAT = 1
 
 MAILBOX_MESSAGES_MAX = 10_000
 """Bound of unconsumed mail of one instance; `deliver` refuses more with `FULL`. Replies, which name an
-execution, are
-always taken, because the run's open calls bound them and a lost one would never come again."""
+execution, are always taken, because the run's open calls bound them and a lost one would never come again."""
 SEEN_MAX = 1_024
 """How many message ids of commands and events an instance remembers; the oldest is forgotten first."""
 
@@ -203,7 +202,7 @@ class Turn(msgspec.Struct, gc=False):
 
 
 class Outcome(StrEnum):
-    """What became of one turn: `conflict` and `exists` mean the condition did not hold; nothing was written."""
+    """What became of one turn: `conflict` and `exists` mean its condition did not hold."""
 
     COMMITTED = "committed"
     FENCED = "fenced"
@@ -402,7 +401,7 @@ class Leases(Protocol):
         """
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Give shards back at once. From now on a commit under these leases is FENCED; lost ones are ignored."""
+        """Give shards back at once. From now on a commit under them is FENCED; lost ones are ignored."""
 
     async def holder(self, app: str) -> str | None:
         """Who owns the app's first shard, for people to read. None: nobody."""
@@ -430,7 +429,7 @@ class Wake(Protocol):
     async def due(
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
     ) -> list[Due]:
-        """Waits with due <= until of runs that are not finished, by (due, instance, number), after that key."""
+        """Waits with due <= until of unfinished runs, by (due, instance, number), after that key."""
 
     def watch(self) -> AsyncIterator[None]:
         """Hints that another process may have written. Losing all of them harms nothing: polling finds the

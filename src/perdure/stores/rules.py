@@ -1,4 +1,4 @@
-"""Pure decisions that every store makes alike: conditions, cursors, what to say when a lease does not hold."""
+"""Pure decisions that every store makes alike: conditions, cursors, words for a lease that does not hold."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def lost(lease: Lease) -> Fenced:
 
 def rolled_back(shard: int, app: str, epoch: int, known: int) -> StoreRolledBack:
     return StoreRolledBack(
-        f"shard {shard} of app {app!r} is at epoch {epoch} but was at {known} before: the store is an older copy "
-        "of itself; bring the newest back, or restart to go on from the older"
+        f"shard {shard} of app {app!r} is at epoch {epoch} but was at {known} before: the store is an older "
+        "copy of itself; bring the newest back, or restart to go on from the older"
     )
 
 

@@ -1,0 +1,98 @@
+"""Which process owns a SQLite file: a lock that the kernel frees when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+import weakref
+from pathlib import Path
+
+import msgspec
+
+from perdure.errors import StoreNotUsable
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who wrote the lock file; `since` is in microseconds since 1970 UTC."""
+
+    pid: int
+    host: str
+    owner: str
+    since: int
+
+    def __str__(self) -> str:
+        return f"{self.owner} (process {self.pid} on {self.host})"
+
+
+class FileOwnership:
+    """An exclusive lock on `<file>.owner`, which says who holds it.
+
+    The file is never removed, because a lock on a removed file would exclude nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+        _held.add(self)
+
+    def take(self, owner: str) -> bool:
+        """Lock the file; False if somebody else has, in this process or another. Again is no change."""
+        if self._descriptor is not None:
+            return True
+        descriptor = self._open()
+        if not _lock(descriptor):
+            os.close(descriptor)
+            return False
+        holder = Holder(os.getpid(), socket.gethostname(), owner, time.time_ns() // 1000)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+        self._descriptor = descriptor
+        return True
+
+    def drop(self) -> None:
+        """Free the lock, if it is held here."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def holder(self) -> Holder | None:
+        """Who holds the lock now. None: nobody, or somebody who has not yet said."""
+        descriptor = self._open()
+        try:
+            if self._descriptor is None and _lock(descriptor):
+                return None
+            return msgspec.json.decode(os.pread(descriptor, 65_536, 0), type=Holder)
+        except msgspec.DecodeError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreNotUsable(
+                f"the lock file {self._path} cannot be opened: {error.strerror}; make it writable"
+            ) from error
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+_held: weakref.WeakSet[FileOwnership] = weakref.WeakSet()
+
+
+def _drop_in_child() -> None:
+    # because a lock belongs to the open file, which a child shares, and would outlive the parent there
+    for ownership in _held:
+        ownership.drop()
+
+
+os.register_at_fork(after_in_child=_drop_in_child)

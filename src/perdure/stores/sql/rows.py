@@ -1,0 +1,202 @@
+"""Records to rows and back, without a database: which field stands in which column, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from perdure.codec import Payload
+from perdure.stores.contract import Creation, Halt, Head, Mail, OpenCall, Segment, Turn, Wait
+from perdure.stores.sql.connection import Row
+
+_encode = msgspec.json.Encoder().encode
+_payload: Callable[[str], Payload] = msgspec.json.Decoder(Payload).decode
+_halt: Callable[[str], Halt] = msgspec.json.Decoder(Halt).decode
+_tags: Callable[[str], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
+_facts: Callable[[str], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _text(value: Any) -> str | None:
+    """A value as JSON text, because people read the tables with SQL."""
+    return None if value is None else _encode(value).decode()
+
+
+def _optional(data: bytes | None) -> str | None:
+    return None if data is None else data.decode()
+
+
+def head_row(shard: int, head: Head, parent_call: str | None = None) -> Row:
+    return (
+        shard,
+        head.id,
+        head.sequence,
+        head.updated,
+        head.execution,
+        head.generation,
+        head.app,
+        head.name,
+        head.kind,
+        head.status,
+        head.created,
+        head.finished,
+        head.parent,
+        parent_call,
+        head.version,
+        _text(head.tags),
+        _text(head.custom_status),
+        _text(head.suspended),
+        _text(head.stalled),
+        _text(head.more or None),
+    )
+
+
+def head_update_row(turn: Turn, head: Head) -> Row:
+    """What of a head may change, then the turn's condition."""
+    return (
+        head.sequence,
+        head.updated,
+        head.execution,
+        head.generation,
+        head.status,
+        head.finished,
+        head.version,
+        _text(head.custom_status),
+        _text(head.suspended),
+        _text(head.stalled),
+        _text(head.more or None),
+        turn.shard,
+        turn.id,
+        turn.execution,
+        turn.generation,
+        turn.expected,
+    )
+
+
+def head_of(row: Row) -> Head:
+    (
+        _,
+        id,
+        sequence,
+        updated,
+        execution,
+        generation,
+        app,
+        name,
+        kind,
+        status,
+        created,
+        finished,
+        parent,
+        _,
+        version,
+        tags,
+        custom_status,
+        suspended,
+        stalled,
+        more,
+    ) = row
+    return Head(
+        id,
+        app,
+        name,
+        status,
+        execution,
+        generation,
+        sequence,
+        created,
+        updated,
+        finished,
+        parent,
+        None if tags is None else _tags(tags),
+        None if custom_status is None else _payload(custom_status),
+        None if suspended is None else _halt(suspended),
+        None if stalled is None else _halt(stalled),
+        version,
+        kind,
+        {} if more is None else _facts(more),
+    )
+
+
+def tag_rows(shard: int, head: Head) -> list[Row]:
+    tags = head.tags or {}
+    return [(shard, head.id, key, value, head.app, head.created) for key, value in tags.items()]
+
+
+def wait_row(shard: int, instance: str, wait: Wait) -> Row:
+    return (
+        shard,
+        instance,
+        wait.number,
+        wait.kind,
+        wait.name,
+        wait.since,
+        wait.due,
+        wait.on,
+        wait.line,
+        wait.attempt,
+        wait.state,
+        wait.token,
+        wait.claimed_by,
+        wait.claimed_until,
+        _text(wait.details),
+        _text(wait.input),
+        _optional(wait.options),
+        _optional(wait.failure),
+    )
+
+
+def wait_of(row: Row) -> Wait:
+    plain = row[:12]
+    details, input, options, failure = row[12:]
+    rest = (
+        None if details is None else _payload(details),
+        None if input is None else _payload(input),
+        None if options is None else options.encode(),
+        None if failure is None else failure.encode(),
+    )
+    return Wait(*(plain + rest))
+
+
+def open_call_of(shard: int, row: Row) -> OpenCall:
+    instance, execution, generation, *wait = row
+    return OpenCall(shard, instance, execution, generation, wait_of(tuple(wait)))
+
+
+def mail_row(shard: int, mail: Mail) -> Row:
+    return (shard, mail.instance, mail.key, mail.event.decode(), mail.at, mail.execution, mail.generation)
+
+
+def mail_of(row: Row) -> Mail:
+    instance, key, event, at, execution, generation = row
+    return Mail(instance, key, event.encode(), at, execution, generation)
+
+
+def segment_of(row: Row) -> Segment:
+    return Segment(row[0], row[1].encode())
+
+
+def sizes(turn: Turn) -> Iterator[int]:
+    """About how many bytes each row of the turn takes, at most."""
+    if turn.head is not None:
+        yield _size(head_row(turn.shard, turn.head))
+    if turn.segment is not None:
+        yield len(turn.segment)
+    for wait in (*turn.opened, *turn.changed):
+        yield _size(wait_row(turn.shard, turn.id, wait))
+    for mail in turn.mail:
+        yield _size(mail_row(turn.shard, mail))
+    for creation in turn.created:
+        yield from _creation_sizes(turn.shard, creation)
+
+
+def _creation_sizes(shard: int, creation: Creation) -> Iterator[int]:
+    yield _size(head_row(shard, creation.head))
+    yield _size(mail_row(shard, creation.mail))
+    for wait in creation.waits:
+        yield _size(wait_row(shard, creation.head.id, wait))
+
+
+def _size(row: Row) -> int:
+    return sum(len(value.encode()) if isinstance(value, str) else 9 for value in row)

@@ -1,0 +1,147 @@
+"""The tables of the SQLite dialect, as the steps that lead from each format to the next."""
+
+from __future__ import annotations
+
+FORMAT_1 = """
+create table meta (
+    key text primary key,
+    value text not null
+) without rowid;
+
+create table shard (
+    id integer primary key,
+    app text not null,
+    number integer not null,
+    epoch integer not null default 0,
+    owner text,
+    token text,
+    unique (app, number)
+);
+
+create table head (
+    shard integer not null,
+    id text not null,
+    sequence integer not null,
+    updated integer not null,
+    execution text not null,
+    generation integer not null,
+    app text not null,
+    name text not null,
+    kind text not null,
+    status text not null,
+    created integer not null,
+    finished integer,
+    parent text,
+    parent_call text,
+    version text,
+    tags text,
+    custom_status text,
+    suspended text,
+    stalled text,
+    more text,
+    primary key (shard, id)
+) without rowid;
+create index head_by_age on head (app, created, id);
+create index head_by_name on head (app, name, created, id);
+create index head_by_status on head (app, status, created, id);
+create index head_by_parent on head (parent, created, id) where parent is not null;
+create index head_stalled on head (app, created, id) where stalled is not null;
+
+create table tag (
+    shard integer not null,
+    instance text not null,
+    key text not null,
+    value text not null,
+    app text not null,
+    created integer not null,
+    primary key (shard, instance, key)
+) without rowid;
+create index tag_by_value on tag (app, key, value, created, instance);
+
+create table history (
+    shard integer not null,
+    instance text not null,
+    sequence integer not null,
+    events text not null,
+    primary key (shard, instance, sequence)
+) without rowid;
+
+create table wait (
+    shard integer not null,
+    instance text not null,
+    number integer not null,
+    kind text not null,
+    name text not null,
+    since integer not null,
+    due integer,
+    on_whom text,
+    line text,
+    attempt integer not null,
+    state text not null,
+    token text,
+    claimed_by text,
+    claimed_until integer,
+    details text,
+    input text,
+    options text,
+    failure text,
+    primary key (shard, instance, number)
+) without rowid;
+create index wait_due on wait (shard, due, instance, number) where due is not null;
+
+create table mail (
+    shard integer not null,
+    instance text not null,
+    number integer not null,
+    key text not null,
+    event text not null,
+    at integer not null,
+    execution text,
+    generation integer,
+    primary key (shard, instance, number),
+    unique (shard, instance, key)
+) without rowid;
+
+create table seen (
+    shard integer not null,
+    instance text not null,
+    number integer not null,
+    key text not null,
+    primary key (shard, instance, number),
+    unique (shard, instance, key)
+) without rowid;
+
+create view instances as
+select
+    app, id, name, status,
+    case when stalled is not null then 'stalled' when suspended is not null then 'suspended' end as halt,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created / 1e6, 'unixepoch') as created,
+    strftime('%Y-%m-%dT%H:%M:%fZ', updated / 1e6, 'unixepoch') as updated,
+    strftime('%Y-%m-%dT%H:%M:%fZ', finished / 1e6, 'unixepoch') as finished,
+    execution, generation, sequence as turns, parent, tags, custom_status
+from head;
+
+create view waits as
+select
+    head.app, wait.instance, wait.number, wait.kind, wait.name, wait.on_whom, wait.line,
+    strftime('%Y-%m-%dT%H:%M:%fZ', wait.since / 1e6, 'unixepoch') as since,
+    strftime('%Y-%m-%dT%H:%M:%fZ', wait.due / 1e6, 'unixepoch') as due,
+    wait.attempt, wait.state, wait.claimed_by
+from wait join head on head.shard = wait.shard and head.id = wait.instance;
+
+create view events as
+select
+    head.app, history.instance, history.sequence, event.key as position,
+    json_extract(event.value, '$.type') as type, event.value as event
+from history
+join head on head.shard = history.shard and head.id = history.instance
+join json_each(history.events) as event;
+"""
+
+MIGRATIONS = (FORMAT_1,)
+"""Step n leads from format n to n + 1. A step that was released never changes."""
+
+
+def statements(step: str) -> list[str]:
+    """The statements of a step, to be run one by one because they share a transaction."""
+    return [statement for statement in step.split(";") if statement.strip()]

@@ -1,0 +1,341 @@
+"""The SQLite dialect: a file, its two connections, what its errors mean, and which places cannot hold one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from perdure.errors import (
+    InvalidArgument,
+    PerdureError,
+    StoreCorrupt,
+    StoreFull,
+    StoreNotUsable,
+    StoreUnavailable,
+    StoreVersion,
+    UnknownConfiguration,
+)
+from perdure.stores.contract import FORMAT
+from perdure.stores.sql.connection import Connection, Row, TransactionConflict
+from perdure.stores.sql.ownership import FileOwnership
+from perdure.stores.sql.runner import Runner, ThreadRunner
+from perdure.stores.sql.schema import MIGRATIONS, statements
+from perdure.stores.sql.store import SqlStore
+
+BUSY_SECONDS_MAX = 5.0
+"""How long a transaction waits for another process's."""
+CHECKPOINT_PAGES = 4_000
+"""Pages in the write-ahead log from which a commit moves them into the file."""
+LOG_BYTES_MAX = 64 * 1024 * 1024
+"""Length to which the write-ahead log is cut after it was moved into the file."""
+CACHE_KIBIBYTES = 32_768
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    (
+        "9p",
+        "afs",
+        "ceph",
+        "cifs",
+        "davfs",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "rclone",
+        "s3fs",
+        "gcsfuse",
+        "smb",
+        "smb2",
+        "smb3",
+        "sshfs",
+    )
+)
+"""Where neither SQLite's locks nor its shared memory can be relied on."""
+
+SYNCHRONOUS = {"full": "full", "unsafe_normal": "normal"}
+"""Values of the option: `unsafe_normal` may lose the newest commits when the power fails."""
+
+
+def open_store(url: str, runner: Callable[[str], Runner] = ThreadRunner) -> SqlStore:
+    """The store at `sqlite:///relative.db` or `sqlite:////absolute.db`, not yet opened.
+
+    The one option is `?synchronous=full|unsafe_normal`. Raises InvalidArgument and UnknownConfiguration.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    if parts.scheme != "sqlite" or parts.netloc or not path or "\0" in path:
+        raise InvalidArgument(
+            f"{url!r} is no address of a SQLite file; write sqlite:///relative.db or sqlite:////absolute.db"
+        )
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    synchronous = options.pop("synchronous", "full")
+    if options:
+        raise UnknownConfiguration(
+            f"{url!r} has unknown options {sorted(options)}; there is only synchronous"
+        )
+    if synchronous not in SYNCHRONOUS:
+        raise UnknownConfiguration(
+            f"synchronous={synchronous!r} is unknown; there are {', '.join(SYNCHRONOUS)}"
+        )
+    return SqlStore(SqliteDatabase(Path(path), SYNCHRONOUS[synchronous]), runner)
+
+
+class SqliteDatabase:
+    """One SQLite file. `pages_max` bounds its size, None for the disk's bound."""
+
+    shard_count = 1
+
+    def __init__(
+        self,
+        path: Path,
+        synchronous: str = "full",
+        *,
+        pages_max: int | None = None,
+        row_bytes_max: int = 900_000_000,
+        mounts: Path = Path("/proc/self/mountinfo"),
+    ) -> None:
+        # because a program may change its working directory while the store is open
+        self._path = Path(os.path.abspath(path))
+        self._synchronous = synchronous
+        self._pages_max = pages_max
+        self._mounts = mounts
+        self._ownership = FileOwnership(self._path.with_name(self._path.name + ".owner"))
+        self.row_bytes_max = row_bytes_max
+
+    def __repr__(self) -> str:
+        return f"sqlite {self._path}"
+
+    def check(self) -> None:
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise StoreNotUsable(
+                f"{folder} is no directory; create it, or name another place for {self._path.name}"
+            )
+        if self._path.is_dir():
+            raise StoreNotUsable(f"{self._path} is a directory; name a file")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StoreNotUsable(
+                f"{folder} is not writable for this user; SQLite keeps files beside {self._path.name}"
+            )
+        if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
+            raise StoreNotUsable(
+                f"{self._path} is not readable and writable for this user; change its owner or mode"
+            )
+        kind = file_system(self._path, self._mounts)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise StoreNotUsable(
+                f"{self._path} lies on a network file system ({kind}), whose locks do not hold; "
+                "use a local disk, or a database server for several machines"
+            )
+
+    def connect(self, *, write: bool) -> Connection:
+        if write:
+            self.check()
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection, write)
+        except BaseException:
+            connection.close()
+            raise
+        return SqliteConnection(connection)
+
+    def _prepare(self, connection: sqlite3.Connection, write: bool) -> None:
+        # first of all, because the journal of another program's database is not ours to switch
+        _format(SqliteConnection(connection), self._path)
+        _write_ahead(connection)
+        for pragma in (
+            f"synchronous = {self._synchronous}",
+            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"journal_size_limit = {LOG_BYTES_MAX}",
+            f"cache_size = -{CACHE_KIBIBYTES}",
+            "temp_store = memory",
+            "trusted_schema = off",
+            f"query_only = {'off' if write else 'on'}",
+        ):
+            connection.execute(f"pragma {pragma}")
+        if self._pages_max is not None:
+            connection.execute(f"pragma max_page_count = {self._pages_max}")
+        connection.create_function("fold", 1, str.casefold, deterministic=True)
+
+    def migrate(self, connection: Connection) -> None:
+        if _format(connection, self._path) == FORMAT:
+            return
+        connection.begin(write=True)
+        try:
+            # read again, because another process may have been faster
+            for step in MIGRATIONS[_format(connection, self._path) :]:
+                for statement in statements(step):
+                    connection.change(statement)
+            connection.change(
+                "insert into meta (key, value) values ('format', ?1) on conflict do update set value = ?1",
+                (str(FORMAT),),
+            )
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def translated(self, error: Exception) -> tuple[Exception, bool]:
+        if isinstance(error, sqlite3.Error):
+            return _meaning(error, self._path), isinstance(error, sqlite3.ProgrammingError) or _is_harmless(
+                error
+            )
+        if isinstance(error, TransactionConflict):
+            return InvalidArgument(f"a record cannot be stored: {error}"), True
+        if isinstance(error, UnicodeError):
+            return InvalidArgument(f"text that is not valid Unicode cannot be stored: {error}"), True
+        if isinstance(error, OverflowError):
+            return InvalidArgument(f"a number of more than 64 bits cannot be stored: {error}"), True
+        return error, True
+
+    def own(self, owner: str) -> bool:
+        return self._ownership.take(owner)
+
+    def disown(self) -> None:
+        self._ownership.drop()
+
+    def owner(self) -> str | None:
+        holder = self._ownership.holder()
+        return None if holder is None else str(holder)
+
+
+class SqliteConnection:
+    """One connection to a SQLite file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self, *, write: bool) -> None:
+        self._connection.execute("begin immediate" if write else "begin")
+
+    def commit(self) -> None:
+        self._connection.execute("commit")
+
+    def rollback(self) -> None:
+        # because SQLite itself has rolled back after some errors, a full disk among them
+        if self._connection.in_transaction:
+            self._connection.execute("rollback")
+
+    def savepoint(self) -> None:
+        self._connection.execute("savepoint turn")
+
+    def rollback_to_savepoint(self) -> None:
+        self._connection.execute("rollback to turn")
+        self.release_savepoint()
+
+    def release_savepoint(self) -> None:
+        self._connection.execute("release turn")
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        return self._connection.execute(sql, values)
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        row: Row | None = self._connection.execute(sql, values).fetchone()
+        return row
+
+    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            raise TransactionConflict(str(error)) from error
+
+    def change_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
+        try:
+            return self._connection.executemany(sql, rows).rowcount
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            raise TransactionConflict(str(error)) from error
+
+    def version(self) -> int:
+        ((version,),) = self._connection.execute("pragma data_version")
+        return int(version)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The type of the file system that holds the path; None where the system does not say."""
+    try:
+        lines = mounts.read_text().splitlines()
+    except OSError:
+        return None
+    place = os.path.realpath(path.parent)
+    found: tuple[int, str | None] = (-1, None)
+    for line in lines:
+        mount, _, rest = line.partition(" - ")
+        point = mount.split()[4].encode().decode("unicode_escape").rstrip("/")
+        if (place == point or place.startswith(point + "/")) and len(point) >= found[0]:
+            # a later mount on the same point hides the earlier one
+            found = (len(point), rest.split()[0].removeprefix("fuse."))
+    return found[1]
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, which SQLite refuses at once while another process opens the file."""
+    ends = time.monotonic() + BUSY_SECONDS_MAX
+    while True:
+        try:
+            ((mode,),) = connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise StoreNotUsable(
+                f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk"
+            )
+        return
+
+
+def _format(connection: Connection, path: Path) -> int:
+    """The format of the layout there, 0 for an empty file. Raises StoreVersion if it is a later one."""
+    tables = {name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")}
+    if not tables:
+        return 0
+    row = connection.row("select value from meta where key = 'format'") if "meta" in tables else None
+    if row is None:
+        raise StoreNotUsable(f"{path} is a database of another program; name another file")
+    if int(row[0]) > FORMAT:
+        raise StoreVersion(
+            f"{path} has format {row[0]} and this version reads up to {FORMAT}; install a later perdure"
+        )
+    return int(row[0])
+
+
+def _meaning(error: sqlite3.Error, path: Path) -> PerdureError:
+    """What an error of SQLite means to the caller."""
+    match _code(error):
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt(
+                f"{path} is damaged or no SQLite file ({error}); restore a copy, or save what is left with "
+                f"`sqlite3 {path} .recover`"
+            )
+        case sqlite3.SQLITE_FULL:
+            return StoreFull(
+                f"no room is left for {path} ({error}); free some and try again: nothing was written"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
+            return StoreNotUsable(
+                f"{path} cannot be written ({error}); make the file and its directory writable for this user"
+            )
+        case _:
+            return StoreUnavailable(f"{path} did not answer ({error}); whether a write happened is not known")
+
+
+def _is_harmless(error: sqlite3.Error) -> bool:
+    """Whether the connection is as it was; not so after an I/O error, when SQLite's view may be wrong."""
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, 0 where Python's module itself raised."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -1,0 +1,138 @@
+"""Every SQL statement of the store, each named after what it does."""
+
+from __future__ import annotations
+
+# Heads, in the order of `rows.head_row` and `rows.head_update_row`.
+
+HEAD_COLUMNS = (
+    "shard, id, sequence, updated, execution, generation, app, name, kind, status, created, finished, "
+    "parent, parent_call, version, tags, custom_status, suspended, stalled, more"
+)
+INSERT_HEAD = f"insert into head ({HEAD_COLUMNS}) values ({', '.join(f'?{n}' for n in range(1, 21))})"
+REPLACE_HEAD = """
+update head
+set sequence = ?1, updated = ?2, execution = ?3, generation = ?4, status = ?5, finished = ?6,
+    version = ?7, custom_status = ?8, suspended = ?9, stalled = ?10, more = ?11
+where shard = ?12 and id = ?13 and execution = ?14 and generation = ?15 and sequence = ?16
+"""
+ADVANCE_HEAD = """
+update head set sequence = ?1, updated = ?2
+where shard = ?3 and id = ?4 and execution = ?5 and generation = ?6 and sequence = ?7
+"""
+FINISHED = "('completed', 'failed', 'canceled', 'terminated')"
+SELECT_OCCUPANT = (
+    f"select execution, parent_call, status in {FINISHED} from head where shard = ?1 and id = ?2"
+)
+SELECT_HEAD = f"select {HEAD_COLUMNS} from head where shard = ?1 and id = ?2"
+
+# History.
+
+INSERT_SEGMENT = "insert into history (shard, instance, sequence, events) values (?1, ?2, ?3, ?4)"
+SELECT_SEGMENTS = """
+select sequence, events from history
+where shard = ?1 and instance = ?2 and sequence > ?3 order by sequence limit ?4
+"""
+SELECT_LAST_SEGMENT = """
+select sequence, events from history where shard = ?1 and instance = ?2 order by sequence desc limit 1
+"""
+
+# Waits, in the order of `rows.wait_row`.
+
+WAIT_COLUMNS = (
+    "number, kind, name, since, due, on_whom, line, attempt, state, token, claimed_by, claimed_until, "
+    "details, input, options, failure"
+)
+INSERT_WAIT = (
+    f"insert into wait (shard, instance, {WAIT_COLUMNS}) values ({', '.join(f'?{n}' for n in range(1, 19))})"
+)
+REPLACE_WAIT = """
+update wait
+set kind = ?4, name = ?5, since = ?6, due = ?7, on_whom = ?8, line = ?9, attempt = ?10, state = ?11,
+    token = ?12, claimed_by = ?13, claimed_until = ?14, details = ?15, input = ?16, options = ?17,
+    failure = ?18
+where shard = ?1 and instance = ?2 and number = ?3
+"""
+DELETE_WAIT = "delete from wait where shard = ?1 and instance = ?2 and number = ?3"
+SELECT_WAITS = f"select {WAIT_COLUMNS} from wait where shard = ?1 and instance = ?2 order by number"
+SELECT_OPEN_CALLS = f"""
+select head.id, head.execution, head.generation, {", ".join(f"wait.{c}" for c in WAIT_COLUMNS.split(", "))}
+from wait cross join head on head.shard = wait.shard and head.id = wait.instance
+where wait.shard = ?1 and wait.instance > ?2 and wait.kind = 'activity' and head.status not in {FINISHED}
+order by wait.instance, wait.number
+"""
+SELECT_DUE = f"""
+select wait.instance, wait.number, wait.due, wait.kind
+from wait indexed by wait_due cross join head on head.shard = wait.shard and head.id = wait.instance
+where wait.shard = ?1 and wait.due is not null and wait.due <= ?2
+    and (wait.due, wait.instance, wait.number) > (?3, ?4, ?5) and head.status not in {FINISHED}
+order by wait.due, wait.instance, wait.number limit ?6
+"""
+
+# Mail, in the order of `rows.mail_row`.
+
+INSERT_FIRST_MAIL = """
+insert into mail (shard, instance, number, key, event, at, execution, generation)
+values (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)
+"""
+DELIVER_MAIL = f"""
+insert into mail (shard, instance, number, key, event, at, execution, generation)
+select ?1, ?2, 1 + coalesce((select max(number) from mail where shard = ?1 and instance = ?2), 0),
+    ?3, ?4, ?5, ?6, ?7
+from head
+where head.shard = ?1 and head.id = ?2 and head.status not in {FINISHED}
+    and not exists (select 1 from seen where shard = ?1 and instance = ?2 and key = ?3)
+    and (?6 is not null or (select count(*) from mail where shard = ?1 and instance = ?2) < ?8)
+on conflict (shard, instance, key) do nothing
+"""
+SELECT_DUPLICATE = """
+select 1 from mail where shard = ?1 and instance = ?2 and key = ?3
+union all select 1 from seen where shard = ?1 and instance = ?2 and key = ?3
+"""
+DELETE_MAIL = "delete from mail where shard = ?1 and instance = ?2 and key = ?3"
+MAIL_COLUMNS = "instance, key, event, at, execution, generation"
+SELECT_MAIL = f"select {MAIL_COLUMNS} from mail where shard = ?1 and instance = ?2 order by number"
+SELECT_PRESENT_MAIL = f"""
+select {", ".join(f"mail.{c}" for c in MAIL_COLUMNS.split(", "))}
+from mail cross join head on head.shard = mail.shard and head.id = mail.instance
+where mail.shard = ?1 and mail.instance > ?2 and head.status not in {FINISHED}
+order by mail.instance, mail.number
+"""
+
+# Seen ids: numbers of an instance have no gaps, so that the bound is a comparison.
+
+INSERT_SEEN = """
+insert into seen (shard, instance, number, key)
+select ?1, ?2, 1 + coalesce((select max(number) from seen where shard = ?1 and instance = ?2), 0), ?3
+where true
+on conflict (shard, instance, key) do nothing
+"""
+FORGET_SEEN = """
+delete from seen
+where shard = ?1 and instance = ?2
+    and number <= (select max(number) from seen where shard = ?1 and instance = ?2) - ?3
+"""
+SELECT_SEEN = "select key from seen where shard = ?1 and instance = ?2 order by number desc"
+
+# Tags.
+
+INSERT_TAG = "insert into tag (shard, instance, key, value, app, created) values (?1, ?2, ?3, ?4, ?5, ?6)"
+
+# Shards and leases.
+
+SELECT_SHARDS = "select id from shard where app = ?1 order by number"
+SELECT_APPS = "select distinct app from shard order by app"
+INSERT_SHARD = "insert into shard (app, number) values (?1, ?2)"
+SELECT_EPOCHS = "select id, number, epoch from shard where app = ?1 order by number"
+SELECT_LEASE = "select epoch, owner is not null, token from shard where id = ?1"
+TAKE_SHARD = "update shard set epoch = ?2, owner = ?3 where id = ?1"
+FREE_SHARD = "update shard set owner = null where id = ?1 and epoch = ?2"
+FENCE = "update shard set token = ?3 where id = ?1 and epoch = ?2 and owner is not null"
+
+# Whole instances.
+
+ERASE_RUN = tuple(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("history", "wait"))
+ERASE_INSTANCE = (
+    *ERASE_RUN,
+    *(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("mail", "seen", "tag")),
+    "delete from head where shard = ?1 and id = ?2",
+)
