@@ -1,1 +1,68 @@
-"""Durable workflows in Python: ordinary code that survives crashes, restarts and deploys."""
+"""Durable workflows: ordinary Python that survives crashes, restarts and deploys."""
+
+from perdure.app import App, Client
+from perdure.errors import (
+    ActivityFailed,
+    ActivityTimedOut,
+    ApplicationError,
+    ChildWorkflowFailed,
+    InstanceExists,
+    InstanceNotFound,
+    PerdureError,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from perdure.history.state import Explanation
+from perdure.sdk.client import Handle
+from perdure.sdk.client import State as InstanceState
+from perdure.sdk.context import (
+    activity_context,
+    continue_as_new,
+    now,
+    raise_event,
+    random,
+    set_status,
+    uuid4,
+    wait_for_event,
+    workflow_context,
+)
+from perdure.sdk.definitions import Activity, Workflow
+from perdure.sdk.generator import WorkflowContext, when_all, when_any
+from perdure.sdk.options import Retry
+from perdure.stores.contract import Status
+
+__version__ = "0.1.0"
+__all__ = [
+    "Activity",
+    "ActivityFailed",
+    "ActivityTimedOut",
+    "App",
+    "ApplicationError",
+    "ChildWorkflowFailed",
+    "Client",
+    "Explanation",
+    "Handle",
+    "InstanceExists",
+    "InstanceNotFound",
+    "InstanceState",
+    "PerdureError",
+    "Retry",
+    "Status",
+    "Workflow",
+    "WorkflowCancelled",
+    "WorkflowContext",
+    "WorkflowFailed",
+    "WorkflowTerminated",
+    "activity_context",
+    "continue_as_new",
+    "now",
+    "raise_event",
+    "random",
+    "set_status",
+    "uuid4",
+    "wait_for_event",
+    "when_all",
+    "when_any",
+    "workflow_context",
+]

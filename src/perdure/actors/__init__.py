@@ -1,0 +1,1 @@
+"""Who runs an actor, one turn at a time: activations, mailboxes, the committer, leases."""

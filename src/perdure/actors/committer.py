@@ -1,0 +1,133 @@
+"""Group commit: turns that finish while a commit is in flight join the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from perdure.clock import Clock
+from perdure.errors import Fenced, StoreError, StoreUnavailable
+from perdure.stores.contract import Head, Lease, Outcome, Store, Turn
+
+log = logging.getLogger("perdure")
+TURNS_PER_COMMIT_MAX = 1_000
+"""Bound of one transaction: more turns wait for the next."""
+PENDING_TURNS_MAX = 100_000
+"""Bound of turns that wait for a commit; see `Committer.is_full`."""
+UNKNOWN_TRIES_MAX = 5
+"""How often an unknown outcome is asked for before the lease is given up and recovery decides."""
+
+Settled = Callable[[Outcome], None]
+
+
+class Committer:
+    """Writes the turns of one lease, one transaction at a time. `lost` is called once if the lease must be given up."""
+
+    def __init__(self, store: Store, lease: Lease, clock: Clock, lost: Callable[[str], None]) -> None:
+        self.commits = 0
+        self.turns = 0
+        self._store = store
+        self._lease = lease
+        self._clock = clock
+        self._lost = lost
+        self._pending: deque[tuple[Turn, Settled]] = deque()
+        self._work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._in_flight = 0
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="perdure-committer")
+
+    def submit(self, turn: Turn, settled: Settled) -> None:
+        """Queue a turn; `settled` is called with its outcome once that is known. Turns of one instance go one by one."""
+        self._pending.append((turn, settled))
+        self._work.set()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._pending) >= PENDING_TURNS_MAX
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._pending and not self._in_flight
+
+    async def stop(self) -> None:
+        """Commit what is queued, then end."""
+        while not self.is_idle and self._task is not None and not self._task.done():
+            await asyncio.sleep(0.001)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End without committing what is queued."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        pending, work = self._pending, self._work
+        while True:
+            if not pending:
+                work.clear()
+                await work.wait()
+            batch = [pending.popleft() for _ in range(min(len(pending), TURNS_PER_COMMIT_MAX))]
+            self._in_flight = len(batch)
+            outcomes = await self._commit([turn for turn, _ in batch])
+            if outcomes is None:
+                return
+            self.commits += 1
+            self.turns += len(batch)
+            for (_, settled), outcome in zip(batch, outcomes, strict=True):
+                settled(outcome)
+            self._in_flight = 0
+
+    async def _commit(self, turns: list[Turn]) -> list[Outcome] | None:
+        """The outcome of each turn, None if the lease is lost."""
+        while True:
+            token = self._clock.token()
+            try:
+                outcomes = await self._store.commit(self._lease, turns, token)
+            except StoreUnavailable as error:
+                log.warning("commit of %d turns: %s", len(turns), error)
+                if await self._happened(token):
+                    return await self._read_back(turns)
+                if self._task is None:
+                    return None
+                continue
+            except StoreError as error:
+                return self._give_up(f"the store refused a commit: {error}")
+            if outcomes and outcomes[0] == Outcome.FENCED:
+                return self._give_up("another node holds the shard now")
+            return outcomes
+
+    async def _happened(self, token: str) -> bool:
+        """Whether a commit of unknown outcome was written."""
+        for number in range(UNKNOWN_TRIES_MAX):
+            try:
+                return await self._store.settle_unknown(self._lease, token)
+            except Fenced:
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.05 * 2**number)
+        self._give_up("the outcome of a commit could not be learned")
+        return False
+
+    async def _read_back(self, turns: list[Turn]) -> list[Outcome]:
+        """The outcome of each turn of a batch that is known to be written, though its answer was lost."""
+        heads = {head.id: head for head in await self._store.heads(self._lease.shard, [turn.id for turn in turns])}
+        return [_outcome(turn, heads.get(turn.id)) for turn in turns]
+
+    def _give_up(self, why: str) -> None:
+        self._task = None
+        self._lost(why)
+
+    def __repr__(self) -> str:
+        return f"<Committer of shard {self._lease.shard} epoch {self._lease.epoch}: {len(self._pending)} turns wait, {self.commits} commits>"
+
+
+def _outcome(turn: Turn, head: Head | None) -> Outcome:
+    if head is not None and head.execution == turn.execution and head.sequence > (turn.expected or 0):
+        return Outcome.COMMITTED
+    return Outcome.EXISTS if turn.expected is None else Outcome.CONFLICT

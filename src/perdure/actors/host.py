@@ -1,0 +1,265 @@
+"""The actors of one shard: which are in memory, who is loaded when a message comes, what is due, what mail lies there."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from perdure.actors.committer import Committer
+from perdure.actors.message import Message, from_mail
+from perdure.actors.rounds import Rounds
+from perdure.clock import SECOND, Clock
+from perdure.stores.contract import Due, EngineStore, Lease, Loaded, Mail
+
+log = logging.getLogger("perdure")
+ACTIVATIONS_MAX = 2_000
+"""Actors kept in memory; the one idle for longest leaves first. Busy ones may exceed it."""
+LOADS_PER_ROUND = 256
+"""Actors that one read of the store brings in."""
+DUE_WINDOW_SECONDS = 30.0
+"""How far ahead of now due times are kept in memory; what is due later lies in the store."""
+DUE_PAGE = 5_000
+FIRES_PER_ROUND = 1_000
+"""Due waits that fire before the event loop gets its turn."""
+MAIL_PAGE = 1_000
+MAIL_POLL_SECONDS = 1.0
+"""How often mail is looked for when no hint comes."""
+
+
+class Actor(Protocol):
+    """An activation: one actor in memory."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def is_idle(self) -> bool:
+        """No turn in flight and no message to work on."""
+
+    def tell(self, message: Message) -> None:
+        """Put a message into the mailbox; the actor takes a turn when it can."""
+
+    def due(self, number: int) -> None:
+        """A due time of the wait `number` may have come; the actor knows better."""
+
+    def untaken(self) -> list[str]:
+        """Keys of stored mail in the mailbox."""
+
+    def close(self) -> None:
+        """Leave memory. Nothing is written."""
+
+
+class Host:
+    """Owner of one leased shard."""
+
+    def __init__(
+        self,
+        store: EngineStore,
+        lease: Lease,
+        clock: Clock,
+        committer: Committer,
+        restore: Callable[[Loaded], Actor],
+        activations_max: int = ACTIVATIONS_MAX,
+    ) -> None:
+        self.lease = lease
+        self.committer = committer
+        self.loads = 0
+        self.evictions = 0
+        self._store = store
+        self._clock = clock
+        self._restore = restore
+        self._activations_max = activations_max
+        self._actors: OrderedDict[str, Actor] = OrderedDict()
+        self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
+        self._known_mail: set[tuple[str, str]] = set()
+        self._near: list[tuple[int, str, int]] = []
+        self._window_end = 0
+        self._loader = Rounds("loader", self._load_round)
+        self._timers = Rounds("timers", self._timer_round)
+        self._poller = Rounds("mail", self._mail_round)
+        self._watch: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        for rounds in (self._loader, self._timers, self._poller):
+            rounds.start()
+        self._watch = asyncio.get_running_loop().create_task(self._follow_hints(), name="perdure-hints")
+
+    async def stop(self) -> None:
+        """Stop the background work and put every actor away. Nothing is written."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        for rounds in (self._poller, self._timers, self._loader):
+            await rounds.stop()
+        for actor in list(self._actors.values()):
+            actor.close()
+        self._actors.clear()
+
+    # -- activations ----------------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Actor | None:
+        """The activation of `id`, if it is in memory."""
+        return self._actors.get(id)
+
+    def add(self, actor: Actor) -> None:
+        """Take in an activation that was made here (a start)."""
+        self._actors[actor.id] = actor
+        if len(self._actors) > self._activations_max:
+            self._evict()
+
+    def drop(self, actor: Actor) -> None:
+        """Put an activation away, if it is still this one."""
+        if self._actors.get(actor.id) is actor:
+            del self._actors[actor.id]
+        self._put_away(actor)
+
+    def _put_away(self, actor: Actor) -> None:
+        """Mail that it did not take is handed over again after the next load."""
+        self._known_mail.difference_update([(actor.id, key) for key in actor.untaken()])
+        actor.close()
+
+    def tell(self, id: str, message: Message) -> None:
+        """Hand a message to the activation of `id`, which is loaded if it must be."""
+        actor = self._actors.get(id)
+        if actor is not None:
+            self._actors.move_to_end(id)
+            actor.tell(message)
+        else:
+            self.visit(id, lambda loaded: _tell(loaded, message))
+
+    def visit(self, id: str, call: Callable[[Actor | None], None]) -> None:
+        """Call with the activation of `id`, loaded if it must be; with None if there is no such instance."""
+        actor = self._actors.get(id)
+        if actor is not None:
+            self._actors.move_to_end(id)
+            call(actor)
+            return
+        self._absent.setdefault(id, []).append(call)
+        self._loader.wake()
+
+    def _evict(self) -> None:
+        """Put the idle activations away that were not used for longest, down to the bound."""
+        surplus = len(self._actors) - self._activations_max
+        for id, actor in list(self._actors.items())[: surplus * 2 + 16]:
+            if surplus <= 0:
+                return
+            if actor.is_idle:
+                del self._actors[id]
+                self._put_away(actor)
+                self.evictions += 1
+                surplus -= 1
+
+    async def _load_round(self) -> float | None:
+        if not self._absent:
+            return None
+        ids = list(self._absent)[:LOADS_PER_ROUND]
+        loaded = {found.head.id: found for found in await self._store.load(self.lease.shard, ids)}
+        self.loads += len(loaded)
+        for id in ids:
+            calls = self._absent.pop(id, [])
+            actor = self._actors.get(id)  # because a start may have made it while the store was read
+            if actor is None and id in loaded:
+                actor = self._activate(loaded[id])
+            for call in calls:
+                call(actor)
+        return 0 if self._absent else None
+
+    def _activate(self, loaded: Loaded) -> Actor:
+        actor = self._restore(loaded)
+        self.add(actor)
+        for mail in loaded.mail:
+            self.receive(mail, actor)
+        return actor
+
+    # -- mail -----------------------------------------------------------------------------------------------------
+
+    def receive(self, mail: Mail, actor: Actor | None = None) -> None:
+        """Hand over mail that lies in the store, once."""
+        key = (mail.instance, mail.key)
+        if key in self._known_mail:
+            return
+        if actor is None:
+            actor = self._actors.get(mail.instance)
+        if actor is None:
+            self.visit(mail.instance, lambda loaded: None)  # because loading hands over all of its mail
+            return
+        self._known_mail.add(key)
+        actor.tell(from_mail(mail))
+
+    def consumed(self, id: str, keys: Iterable[str]) -> None:
+        """Mail that a committed turn took out of the store."""
+        self._known_mail.difference_update((id, key) for key in keys)
+
+    async def _mail_round(self) -> float | None:
+        for mail in await self._store.mail(self.lease, MAIL_PAGE):
+            self.receive(mail)
+        return MAIL_POLL_SECONDS
+
+    async def _follow_hints(self) -> None:
+        async for _ in self._store.watch():
+            self._poller.wake()
+
+    def poll_now(self) -> None:
+        """Look for mail at once."""
+        self._poller.wake()
+
+    # -- due times ------------------------------------------------------------------------------------------------
+
+    def schedule(self, due: int, id: str, number: int) -> None:
+        """Remember a due time that a committed turn has written."""
+        if due < self._window_end:
+            earliest = self._near[0][0] if self._near else None
+            heapq.heappush(self._near, (due, id, number))
+            if earliest is None or due < earliest:
+                self._timers.wake()
+
+    async def _timer_round(self) -> float | None:
+        now = self._clock.now()
+        window = round(DUE_WINDOW_SECONDS * SECOND)
+        if now + window // 2 > self._window_end:
+            await self._read_window(now + window)
+        fired = self._fire(self._clock.now())
+        if fired == FIRES_PER_ROUND:
+            return 0
+        rest = self._window_end - window // 2 - self._clock.now()
+        if self._near:
+            rest = min(rest, self._near[0][0] - self._clock.now())
+        return max(rest / SECOND, 0.001)
+
+    async def _read_window(self, end: int) -> None:
+        """Bring due times up to `end` into memory. Those known already fire twice, which the actors forgive."""
+        start, self._window_end = self._window_end, end
+        after = (start - 1, "", 0) if start else (-1, "", 0)
+        while True:
+            page: list[Due] = await self._store.due(self.lease, end, DUE_PAGE, after)
+            for due in page:
+                heapq.heappush(self._near, (due.due, due.instance, due.number))
+            if len(page) < DUE_PAGE:
+                return
+            after = (page[-1].due, page[-1].instance, page[-1].number)
+
+    def _fire(self, now: int) -> int:
+        near = self._near
+        fired = 0
+        while near and near[0][0] <= now and fired < FIRES_PER_ROUND:
+            _, id, number = heapq.heappop(near)
+            fired += 1
+            self.visit(id, lambda actor, number=number: actor.due(number) if actor is not None else None)  # type: ignore[misc]
+        return fired
+
+    def __repr__(self) -> str:
+        return (
+            f"<Host of shard {self.lease.shard}: {len(self._actors)} activations, {len(self._absent)} to load, "
+            f"{len(self._near)} due times near>"
+        )
+
+
+def _tell(actor: Actor | None, message: Message) -> None:
+    if actor is not None:
+        actor.tell(message)
+    else:
+        message.refuse()

@@ -1,0 +1,69 @@
+"""The one loop for background work: rounds that say when to come again, with waking and cancellation done right."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from perdure.errors import StoreUnavailable
+
+log = logging.getLogger("perdure")
+RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
+"""Waits after a round whose store did not answer; the last one repeats."""
+
+
+class Rounds:
+    """Calls `body` again and again: it returns the seconds until the next round, None for "when woken"."""
+
+    def __init__(self, name: str, body: Callable[[], Awaitable[float | None]]) -> None:
+        self.name = name
+        self._body = body
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failures = 0
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"perdure-{self.name}")
+
+    def wake(self) -> None:
+        """Let the next round begin now; a wake during a round is not lost."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            delay = await self._round()
+            if delay is None:
+                await self._woken.wait()
+            elif delay > 0:
+                await self._pause(delay)
+            else:
+                await asyncio.sleep(0)
+
+    async def _round(self) -> float | None:
+        try:
+            delay = await self._body()
+        except StoreUnavailable as error:
+            pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+            self._failures += 1
+            log.warning("%s: the store did not answer (%s); next try in %.1f s", self.name, error, pause)
+            return pause
+        self._failures = 0
+        return delay
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def __repr__(self) -> str:
+        return f"<Rounds {self.name}: {'running' if self._task else 'stopped'}, {self._failures} failures in a row>"

@@ -1,0 +1,280 @@
+"""The app: functions registered under one id, a store, and the engine that runs them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from datetime import timedelta
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from perdure.engine.engine import DRAIN_SECONDS, Engine
+from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
+from perdure.sdk.client import Client as _Client
+from perdure.sdk.definitions import Activity, Definitions, Workflow, check_workflow_function
+from perdure.sdk.options import Retry, call_options, checked_name
+from perdure.sdk.worker import Worker
+from perdure.stores.contract import EngineStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SETTINGS = {
+    "standby": True,
+    "slots": 1_000,
+    "threads": 32,
+    "activations_max": 2_000,
+    "drain_seconds": DRAIN_SECONDS,
+}
+"""Settings of an App by name, with what they are if nothing is said: whether to stand by while another process owns the
+store; attempts at once; threads for `def` activities; instances kept in memory; seconds that closing waits for attempts."""
+
+
+class App:
+    """Workflows and activities under one app id.
+
+    `store` is a URL ("sqlite:///shop.db"; default $PERDURE_STORE, else sqlite:///<id>.db) or a store object.
+    `async with app:` runs the engine in this process; see `SETTINGS` for the settings.
+    """
+
+    def __init__(self, id: str, *, store: str | EngineStore | None = None, **settings: Any) -> None:
+        self.id = checked_name(id)
+        self._store = store
+        self._settings = _checked_settings(settings)
+        self._definitions = Definitions()
+        self._engine: Engine | None = None
+        self._worker: Worker | None = None
+        self._client: _Client | None = None
+        self._pid = 0
+        self._host: App | None = None
+
+    # -- registering ----------------------------------------------------------------------------------------------
+
+    @overload
+    def activity(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+    @overload
+    def activity(self, function: Callable[P, R], /) -> Activity[P, R]: ...
+    @overload
+    def activity(
+        self,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        heartbeat_timeout: float | timedelta | None = None,
+    ) -> _ActivityDecorator: ...
+    def activity(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        heartbeat_timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Register a function as an activity; see `Activity.with_options` for the options."""
+        options = call_options(retry, timeout, heartbeat_timeout)
+
+        def register(function: Callable[..., Any]) -> Activity[..., Any]:
+            activity: Activity[..., Any] = Activity(function, checked_name(name or function.__name__), options)
+            self._definitions.add(activity)
+            return activity
+
+        return register(function) if function is not None else register
+
+    @overload
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(self, function: Callable[P, Generator[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def workflow(self, *, name: str | None = None) -> _WorkflowDecorator: ...
+    def workflow(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+        """Register a function as a workflow. Raises NotDeterministic if its code could not be replayed."""
+
+        def register(function: Callable[..., Any]) -> Workflow[..., Any]:
+            check_workflow_function(function)
+            workflow: Workflow[..., Any] = Workflow(function, checked_name(name or function.__name__), self)
+            self._definitions.add(workflow)
+            return workflow
+
+        return register(function) if function is not None else register
+
+    def include(self, other: App | types.ModuleType) -> Self:
+        """Add what another App, or the Apps and definitions of a module, have registered."""
+        for part in _parts(other):
+            if isinstance(part, App):
+                self._definitions.include(part._definitions)
+                part._host = self
+            else:
+                self._definitions.add(part)
+        return self
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Start the engine: take up what was in flight, or stand by while another process owns the store."""
+        if self._engine is not None:
+            raise InvalidArgument(f"app {self.id!r} is open already; open it once per process")
+        settings = self._settings
+        store = _open_store(self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
+        worker = Worker(self.id, self._definitions, settings["threads"])
+        engine = Engine(
+            self.id,
+            store,
+            worker,
+            standby=settings["standby"],
+            slots=settings["slots"],
+            activations_max=settings["activations_max"],
+            drain_seconds=settings["drain_seconds"],
+        )
+        worker.start()
+        try:
+            await engine.open()
+        except BaseException:
+            worker.stop()
+            await store.close()
+            raise
+        self._engine, self._worker, self._client, self._pid = engine, worker, _Client(engine.operations), os.getpid()
+
+    async def close(self) -> None:
+        """Drain what runs, commit what is decided, stop. Closing twice is fine."""
+        engine, worker, self._engine, self._worker, self._client = self._engine, self._worker, None, None, None
+        if engine is not None:
+            await engine.close()
+        if worker is not None:
+            worker.stop()
+
+    @property
+    def client(self) -> _Client:
+        """Drives this app's instances through its own engine. Raises NotOpen before `async with app`."""
+        if self._host is not None:
+            return self._host.client
+        if self._client is None:
+            raise NotOpen(f"app {self.id!r} is not open; write `async with app:` around what starts workflows")
+        if self._pid != os.getpid():
+            raise ForkedEngine(f"app {self.id!r} was opened before a fork; open it in the child process instead")
+        return self._client
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process executes (False: it stands by, or is not open)."""
+        return self._engine is not None and self._engine.is_owner
+
+    @property
+    def definitions(self) -> Definitions:
+        return self._definitions
+
+    def __repr__(self) -> str:
+        state = repr(self._engine) if self._engine is not None else "closed"
+        return f"<App {self.id}: {len(self._definitions.workflows)} workflows, {len(self._definitions.activities)} activities, {state}>"
+
+
+class Client(_Client):
+    """Drives the instances on a store from outside: `async with Client("sqlite:///shop.db") as client`.
+
+    `app_id` may be left out if the store holds one app.
+    """
+
+    def __init__(self, store: str | EngineStore, *, app_id: str | None = None) -> None:
+        self._store_given = store
+        self._app_id = app_id
+        self._engine: Engine | None = None
+
+    async def __aenter__(self) -> Self:
+        store = _open_store(self._store_given)
+        await store.open()
+        try:
+            app_id = self._app_id or _only_app(await store.apps())
+            engine = Engine(app_id, store, Worker(app_id, Definitions()), execute=False)
+            await engine.open()
+        except BaseException:
+            await store.close()
+            raise
+        self._engine = engine
+        super().__init__(engine.operations)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("gateway", "_clock"):
+            raise NotOpen("the client is not open; write `async with Client(...) as client:`")
+        raise AttributeError(name)
+
+
+class _ActivityDecorator:
+    """Typing of `@app.activity(...)`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+class _WorkflowDecorator:
+    """Typing of `@app.workflow(...)`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Generator[Any, Any, R]], /) -> Workflow[P, R]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+def _open_store(given: str | EngineStore) -> EngineStore:
+    if not isinstance(given, str):
+        return given
+    scheme = given.split(":", 1)[0]
+    if scheme == "memory":
+        from perdure.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "sqlite":
+        from perdure.stores.sql import open_store
+
+        return open_store(given)
+    raise InvalidArgument(f"store {given!r}: the address begins with sqlite:///FILE or is memory:")
+
+
+def _only_app(apps: list[str]) -> str:
+    if len(apps) == 1:
+        return apps[0]
+    if not apps:
+        raise InvalidArgument("the store holds no app yet; name one with app_id=...")
+    raise InvalidArgument(f"the store holds several apps: {', '.join(apps)}; name one with app_id=...")
+
+
+def _checked_settings(given: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(given) - set(SETTINGS))
+    if unknown:
+        raise UnknownConfiguration(f"App has no setting {unknown[0]!r}; there are {', '.join(SETTINGS)}")
+    for name, value in given.items():
+        expected = SETTINGS[name]
+        if isinstance(expected, bool) != isinstance(value, bool) or not isinstance(value, (bool, int, float)) or value < 0:
+            raise InvalidArgument(f"setting {name} is {value!r}; it is like {expected!r}")
+    return {**SETTINGS, **given}
+
+
+def _parts(other: Any) -> list[Any]:
+    if isinstance(other, App):
+        return [other]
+    if isinstance(other, types.ModuleType):
+        members = list(vars(other).values())
+        apps = [member for member in members if isinstance(member, App)]
+        return apps or [member for member in members if isinstance(member, (Activity, Workflow))]
+    if isinstance(other, (Activity, Workflow)):
+        return [other]
+    raise InvalidArgument(f"include takes an App or a module, not {type(other).__name__}" + (" class" if inspect.isclass(other) else ""))

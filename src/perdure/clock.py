@@ -1,0 +1,50 @@
+"""Time and identity as arguments: what the core may know of the world outside.
+
+Times are integers of microseconds since 1970-01-01 UTC. They fit a 64-bit column up to the year 294247; a rest of
+nanoseconds that a remote client sent is kept beside them where a field says so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+SECOND = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(Protocol):
+    """Where time and fresh ids come from."""
+
+    def now(self) -> int:
+        """Wall time in microseconds since 1970 UTC."""
+
+    def token(self) -> str:
+        """32 random hex digits, never the same twice."""
+
+
+class SystemClock:
+    """The machine's clock and its source of randomness."""
+
+    def now(self) -> int:
+        return time.time_ns() // 1000
+
+    def token(self) -> str:
+        return os.urandom(16).hex()
+
+
+def ordered_id(clock: Clock) -> str:
+    """A fresh instance id that sorts by time of creation, because neighbours in time then share database pages."""
+    return f"{clock.now():015x}{clock.token()[:17]}"
+
+
+def to_datetime(at: int) -> datetime:
+    return EPOCH + timedelta(microseconds=at)
+
+
+def to_microseconds(at: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime; a naive one is taken as UTC."""
+    aware = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return (aware - EPOCH) // timedelta(microseconds=1)

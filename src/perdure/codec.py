@@ -1,0 +1,262 @@
+"""Values to payloads and back: the only place that knows how user data is written.
+
+A payload is (encoding, key id, data) from the first schema on. JSON is embedded verbatim, so that histories can be
+read with SQL; bytes of other encodings are a JSON string of base64. There is no pickle and no type name in a payload:
+the type comes from the annotations of the function that asks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from perdure.errors import InvalidArgument, NotDecodable, NotEncodable
+
+JSON = "json"
+"""Encoding of one value."""
+ARGUMENTS = "json-arguments"
+"""Encoding of a call's arguments when they are not exactly one positional: `[[positional...], {keyword: ...}]`."""
+TEXT = "text"
+"""Encoding of text of a remote client that need not be JSON."""
+
+PAYLOAD_BYTES_MAX = 8 * 1024 * 1024
+"""Bound of one payload. A larger one is refused where it is passed; put such data elsewhere and pass its address."""
+
+
+class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One stored value: `data` is JSON text, verbatim."""
+
+    encoding: str
+    key: str | None
+    data: Raw
+
+
+NULL = Raw(b"null")
+NOTHING = Payload(JSON, None, NULL)
+
+
+def _enc_hook(value: Any) -> Any:
+    if hasattr(value, "__pydantic_serializer__"):
+        return Raw(value.__pydantic_serializer__.to_json(value))
+    if isinstance(value, BaseException):
+        raise NotImplementedError("exceptions are raised, not passed")
+    raise NotImplementedError(f"values of type {type(value).__module__}.{type(value).__qualname__} cannot be stored")
+
+
+def _dec_hook(expected: Any, value: Any) -> Any:
+    validator = getattr(expected, "__pydantic_validator__", None)
+    if validator is not None:
+        return validator.validate_python(value)
+    raise NotImplementedError(f"cannot read a {expected!r} from a payload")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, decimal_format="string")
+_encode = _encoder.encode
+
+
+def encode(value: Any) -> Payload:
+    """The payload of one value. Raises NotEncodable with the path of the part that cannot be stored."""
+    if value is None:
+        return NOTHING
+    return Payload(JSON, None, Raw(_bounded(value)))
+
+
+def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
+    """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it."""
+    if not kwargs:
+        if len(args) == 1:
+            return encode(args[0])
+        if not args:
+            return NOTHING
+    return Payload(ARGUMENTS, None, Raw(_bounded([args, kwargs])))
+
+
+def _bounded(value: Any) -> bytes:
+    try:
+        data = _encode(value)
+    except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        path, part = _culprit(value, "value")
+        raise NotEncodable(
+            f"{path} cannot be stored: {error or type(part).__qualname__}; pass JSON types, dataclasses, msgspec "
+            "structs, enums, datetime, UUID, Decimal or pydantic models"
+        ) from error
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise NotEncodable(
+            f"the value takes {len(data):,} bytes as JSON and the bound is {PAYLOAD_BYTES_MAX:,}; store it elsewhere "
+            "and pass its address"
+        )
+    return data
+
+
+def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any]:
+    """The path of the innermost part that does not encode, for the message alone."""
+    if depth < 20:
+        for step, part in _parts(value):
+            try:
+                _encode(part)
+            except Exception:
+                return _culprit(part, path + step, depth + 1)
+    return path, value
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{index}]", part) for index, part in enumerate(value)]
+    if isinstance(value, msgspec.Struct):
+        return [(f".{name}", getattr(value, name)) for name in value.__struct_fields__]
+    if hasattr(value, "__dataclass_fields__"):
+        return [(f".{name}", getattr(value, name)) for name in value.__dataclass_fields__]
+    return []
+
+
+@lru_cache(maxsize=4096)
+def _decoder(expected: Any) -> Callable[[Any], Any]:
+    validator = getattr(expected, "__pydantic_validator__", None)
+    if validator is not None and isinstance(expected, type):
+        # because only pydantic's own JSON mode reads back what its JSON mode wrote (timedelta, bytes, strict fields)
+        return lambda data: validator.validate_json(bytes(data))
+    return msgspec.json.Decoder(expected, dec_hook=_dec_hook).decode
+
+
+def decode(payload: Payload | None, expected: Any = Any) -> Any:
+    """The value of a payload as `expected`. Raises NotDecodable with the path where data and type differ."""
+    if payload is None:
+        return None
+    if payload.encoding == TEXT:
+        return msgspec.json.decode(payload.data)
+    if payload.encoding not in (JSON, ARGUMENTS) or payload.key is not None:
+        raise NotDecodable(f"payload encoding {payload.encoding!r} (key {payload.key!r}) is not known here")
+    return decode_json(payload.data, expected)
+
+
+def decode_json(data: Any, expected: Any) -> Any:
+    try:
+        return _decoder(expected)(data)
+    except TypeError as error:
+        raise NotDecodable(f"payloads cannot be read as {expected!r}: {error}") from error
+    except (ValueError, NotImplementedError) as error:
+        shown = bytes(data[:80]).decode("utf-8", "replace")
+        raise NotDecodable(f"payload does not fit {_type_name(expected)}: {error}; it begins {shown!r}") from error
+
+
+def _type_name(expected: Any) -> str:
+    return getattr(expected, "__qualname__", None) or repr(expected)
+
+
+class Signature:
+    """The types of one function's arguments and result, read from its annotations when they are first needed.
+
+    `skip` drops leading parameters that the engine supplies (the context of generator style).
+    """
+
+    __slots__ = ("_function", "_parameters", "_positional", "_required", "_result", "_single", "_skip")
+
+    def __init__(self, function: Callable[..., Any], skip: int = 0) -> None:
+        self._function = function
+        self._skip = skip
+        self._parameters: list[inspect.Parameter] | None = None
+        self._single: Any = Any
+        self._result: Any = Any
+        self._required, self._positional = _arity(function, skip)
+
+    @property
+    def result(self) -> Any:
+        """The annotated type of the result, or Any."""
+        self._read()
+        return self._result
+
+    def decode(self, payload: Payload | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The (positional, keyword) arguments that a payload holds, each as its parameter's type."""
+        parameters = self._read()
+        if payload is None:
+            payload = NOTHING
+        if payload.encoding != ARGUMENTS:
+            if not parameters or (payload.data == NULL and parameters[0].default is not inspect.Parameter.empty):
+                return (), {}
+            return (decode(payload, self._single),), {}
+        args, kwargs = msgspec.json.decode(payload.data, type=tuple[list[Raw], dict[str, Raw]])
+        types = self._types_of(len(args), kwargs)
+        values = [decode_json(data, expected) for data, expected in zip((*args, *kwargs.values()), types, strict=True)]
+        return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
+
+    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise InvalidArgument if a call with these arguments could not be made."""
+        if not kwargs and self._required <= len(args) <= self._positional:
+            return  # because binding costs ten times what the rest of a call does
+        try:
+            inspect.signature(self._function).bind(*(None,) * self._skip, *args, **kwargs)
+        except TypeError as error:
+            raise InvalidArgument(f"{self._function.__qualname__}(): {error}") from None
+
+    def _types_of(self, count: int, kwargs: dict[str, Raw]) -> list[Any]:
+        parameters = self._read()
+        by_name = {parameter.name: parameter for parameter in parameters}
+        positional: list[Any] = []
+        for index in range(count):
+            if index < len(parameters) and parameters[index].kind is not inspect.Parameter.VAR_POSITIONAL:
+                positional.append(parameters[index].annotation)
+            else:
+                positional.append(_variadic(parameters, inspect.Parameter.VAR_POSITIONAL))
+        rest = _variadic(parameters, inspect.Parameter.VAR_KEYWORD)
+        return positional + [by_name[name].annotation if name in by_name else rest for name in kwargs]
+
+    def _read(self) -> list[inspect.Parameter]:
+        if self._parameters is None:
+            hints = _hints(self._function)
+            found = list(inspect.signature(self._function).parameters.values())[self._skip :]
+            self._parameters = [p.replace(annotation=hints.get(p.name, Any)) for p in found]
+            if self._parameters:
+                self._single = self._parameters[0].annotation
+            self._result = _plain(hints.get("return", Any))
+        return self._parameters
+
+
+def _arity(function: Callable[..., Any], skip: int) -> tuple[int, int]:
+    """How many positional arguments a call that gives no keywords must and may have."""
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    plain = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    forced = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    required = sum(p.default is p.empty for p in plain)
+    return (required if not forced else len(plain) + 1), len(plain)
+
+
+def _variadic(parameters: list[inspect.Parameter], kind: Any) -> Any:
+    return next((p.annotation for p in parameters if p.kind is kind), Any)
+
+
+def _plain(expected: Any) -> Any:
+    """What a payload can be read as: a coroutine's or generator's result, Any where nothing is said."""
+    if expected is None or expected is type(None):
+        return Any
+    if expected is typing.NoReturn or isinstance(expected, typing.TypeVar):
+        return Any
+    origin = typing.get_origin(expected)
+    if origin is not None and getattr(origin, "__name__", "") in ("Generator", "Coroutine"):
+        return _plain(typing.get_args(expected)[2])
+    if origin is not None and getattr(origin, "__name__", "") in ("Iterator", "Iterable"):
+        return Any
+    return expected
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        # because a name may exist for type checkers alone; what can be resolved still serves
+        namespace = vars(sys.modules.get(function.__module__, sys))
+        found = {}
+        for name, annotation in getattr(function, "__annotations__", {}).items():
+            try:
+                found[name] = eval(annotation, dict(namespace)) if isinstance(annotation, str) else annotation  # noqa: S307
+            except Exception:
+                found[name] = Any
+        return found

@@ -1,0 +1,1 @@
+"""Workflows and activities as actors: turns, attempts, lifecycle, queries, diagnosis."""

@@ -1,0 +1,209 @@
+"""The attempts that run on this node: slots, cancellation, heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from perdure.clock import Clock
+from perdure.codec import Payload
+from perdure.engine.ports import Executor
+from perdure.history.actions import NO_OPTIONS, CallOptions
+from perdure.history.events import Failure
+from perdure.history.work import Attempt, Outcome
+from perdure.stores.contract import Wait
+
+SLOTS = 1_000
+"""Attempts that run at once on a node, unless the app says otherwise. More wait their turn in memory."""
+HEARTBEAT_LOOK_SECONDS = 0.2
+DETAILS_FLUSH_SECONDS = 1.0
+"""Heartbeat details are written at most this often for each attempt."""
+
+Ended = Callable[["Running", Outcome], None]
+Beaten = Callable[["Running", Payload], None]
+_options_decoder = msgspec.json.Decoder(CallOptions)
+
+
+class Running:
+    """One attempt, from the time it is asked for."""
+
+    __slots__ = (
+        "address",
+        "app",
+        "beaten_at",
+        "cancelled",
+        "details",
+        "flushed_at",
+        "info",
+        "options",
+        "started",
+        "task",
+        "unflushed",
+        "wait",
+    )
+
+    def __init__(self, app: str, address: Address, wait: Wait) -> None:
+        self.app = app
+        self.address = address
+        self.wait = wait
+        self.options = _options_decoder.decode(wait.options) if wait.options else NO_OPTIONS
+        self.task: asyncio.Task[None] | None = None
+        self.info: list[Any] = []
+        self.started = 0
+        self.cancelled = False
+        self.beaten_at = 0
+        self.flushed_at = 0
+        self.details = wait.details
+        self.unflushed = False
+
+
+Address = tuple[str, str, int, int]
+"""(instance id, execution, generation, number): which call."""
+
+
+def idempotency_key(address: Address) -> str:
+    """Stable over attempts, unique over calls."""
+    return f"{address[0]}/{address[1]}.{address[2]}/{address[3]}"
+
+
+class Attempts:
+    """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome."""
+
+    def __init__(self, executor: Executor, clock: Clock, ended: Ended, beaten: Beaten, slots: int = SLOTS) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._ended = ended
+        self._beaten = beaten
+        self._slots = slots
+        self._busy = 0
+        self._queue: deque[Running] = deque()
+        self._calls: dict[Address, Running] = {}
+        self._beating: set[Running] = set()
+        self._look: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._stopped = False
+
+    def start(self, app: str, address: Address, wait: Wait) -> None:
+        """Begin an attempt as soon as a slot is free. A call that has one already keeps it."""
+        if address in self._calls or self._stopped:
+            return
+        running = self._calls[address] = Running(app, address, wait)
+        if self._busy < self._slots:
+            self._begin(running)
+        else:
+            self._queue.append(running)
+
+    def cancel(self, address: Address) -> None:
+        """The run no longer wants the result; what the attempt still does is its own affair."""
+        running = self._calls.pop(address, None)
+        if running is not None:
+            running.cancelled = True
+            if running.task is not None:
+                running.task.cancel()
+
+    def knows(self, address: Address) -> bool:
+        return address in self._calls
+
+    @property
+    def count(self) -> int:
+        return len(self._calls)
+
+    async def drain(self, seconds: float) -> None:
+        """Give running attempts some time to end, then cancel them; their calls run again after the next start."""
+        tasks = [running.task for running in self._calls.values() if running.task is not None]
+        self._queue.clear()
+        if tasks and seconds > 0:
+            await asyncio.wait(tasks, timeout=seconds)
+        self._stopped = True
+        left = [running.task for running in self._calls.values() if running.task is not None]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=max(seconds, 1.0))
+        if self._look is not None:
+            self._look.cancel()
+
+    def _begin(self, running: Running) -> None:
+        self._busy += 1
+        running.started = running.beaten_at = self._clock.now()
+        task = running.task = self._loop.create_task(self._run(running))
+        self._executor.watch(task)
+        if running.options.heartbeat_timeout is not None:
+            self._watch_heartbeat(running)
+
+    async def _run(self, running: Running) -> None:
+        wait = running.wait
+        work = Attempt(
+            running.app,
+            running.address[0],
+            wait.name,
+            wait.attempt,
+            idempotency_key(running.address),
+            wait.input,
+            running.options.timeout,
+            wait.details,
+        )
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._executor.attempt(work, lambda details: self._beat(running, details), running.info)
+        except asyncio.CancelledError:
+            if not running.cancelled:
+                self._free(running)
+                raise
+        self._free(running)
+        if not running.cancelled and outcome is not None:
+            self._calls.pop(running.address, None)
+            self._ended(running, outcome)
+
+    def _free(self, running: Running) -> None:
+        self._busy -= 1
+        self._beating.discard(running)
+        while self._queue and self._busy < self._slots:
+            waiting = self._queue.popleft()
+            if not waiting.cancelled:
+                self._begin(waiting)
+
+    # -- heartbeats -----------------------------------------------------------------------------------------------
+
+    def _beat(self, running: Running, details: Payload | None) -> None:
+        """Called from any thread; plain attribute writes, read by the loop's look."""
+        running.beaten_at = self._clock.now()
+        if details is not None:
+            running.details = details
+            running.unflushed = True
+        if running not in self._beating:
+            self._loop.call_soon_threadsafe(self._watch_heartbeat, running)
+
+    def _watch_heartbeat(self, running: Running) -> None:
+        if running.task is not None and not running.task.done():
+            self._beating.add(running)
+            if self._look is None:
+                self._look = self._loop.call_later(HEARTBEAT_LOOK_SECONDS, self._look_at_heartbeats)
+
+    def _look_at_heartbeats(self) -> None:
+        self._look = None
+        now = self._clock.now()
+        for running in list(self._beating):
+            if running.unflushed and now - running.flushed_at >= DETAILS_FLUSH_SECONDS * 1_000_000:
+                running.flushed_at, running.unflushed = now, False
+                assert running.details is not None
+                self._beaten(running, running.details)
+            bound = running.options.heartbeat_timeout
+            if bound is not None and now - running.beaten_at > bound * 1_000_000:
+                self._expire(running, bound)
+        if self._beating and not self._stopped:
+            self._look = self._loop.call_later(HEARTBEAT_LOOK_SECONDS, self._look_at_heartbeats)
+
+    def _expire(self, running: Running, bound: float) -> None:
+        """No sign of life: the attempt has failed, whatever its task still does."""
+        self.cancel(running.address)
+        self._beating.discard(running)
+        text = f"activity {running.wait.name} gave no heartbeat for {bound:g} s"
+        self._ended(running, Outcome(failure=Failure(type="HeartbeatTimedOut", message=text), timed_out=True))
+
+    def __repr__(self) -> str:
+        return f"<Attempts: {self._busy} of {self._slots} slots busy, {len(self._queue)} wait>"

@@ -1,0 +1,113 @@
+"""Why an instance is not finished, from its head and its waits: one sentence, since when, and the command that moves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from perdure.clock import to_datetime
+from perdure.history.events import Failure
+from perdure.history.state import Explanation
+from perdure.stores.contract import FINISHED, Head, Status, Wait
+
+import msgspec
+
+if TYPE_CHECKING:
+    from perdure.engine.engine import Engine
+
+DEPTH_MAX = 20
+"""How many children down the cause is followed."""
+
+
+async def explain(engine: Engine, head: Head, depth: int = 0) -> Explanation:
+    """Follow the waits of an instance, and of the children it waits for, to what holds it."""
+    waits = await engine.store.waits(engine.shard_of(head.id), head.id)
+    told = of_head(head) or of_pending(head, waits, await engine.store.holder(engine.app))
+    if told is not None:
+        return told
+    child = next((wait for wait in waits if wait.kind == "child" and wait.on), None)
+    if child is not None and child.on is not None and depth < DEPTH_MAX:
+        below = await engine.store.head(engine.shard_of(child.on), child.on)
+        if below is not None:
+            cause = await explain(engine, below, depth + 1)
+            sentence = f"{_who(head)} waits for its child {child.on}{_at(child)}, and {cause.sentence}"
+            return _tell(head, cause.cause, sentence, child.since, cause.command)
+    return of_waits(head, waits)
+
+
+def of_head(head: Head) -> Explanation | None:
+    """Causes that the head alone tells."""
+    if head.status in FINISHED:
+        return _tell(head, "finished", f"{_who(head)} is {head.status}.", head.finished, None)
+    if head.stalled is not None:
+        halt = head.stalled
+        where = f" at {halt.line}" if halt.line else ""
+        text = f"{_who(head)} stands still ({halt.reason}){where}: {halt.description}"
+        return _tell(head, f"stalled:{halt.reason}", text, halt.since, f"perdure resume {head.id}")
+    if head.suspended is not None:
+        halt = head.suspended
+        why = f" ({halt.reason.strip(chr(34))})" if halt.reason.strip('"') else ""
+        return _tell(head, "suspended", f"{_who(head)} was suspended{why}.", halt.since, f"perdure resume {head.id}")
+    return None
+
+
+def of_pending(head: Head, waits: list[Wait], holder: str | None) -> Explanation | None:
+    """Why an instance has not begun."""
+    if head.status != Status.PENDING:
+        return None
+    start = next((wait for wait in waits if wait.kind == "start" and wait.due is not None), None)
+    if start is not None and start.due is not None:
+        return _tell(head, "start-time", f"{_who(head)} starts at {_time(start.due)}.", start.since, None)
+    owner = f"its owner {holder} has not taken it up yet" if holder else "no process runs its app"
+    return _tell(head, "pending", f"{_who(head)} has not begun: {owner}.", head.created, f"perdure worker MODULE:{head.app}")
+
+
+def of_waits(head: Head, waits: list[Wait]) -> Explanation:
+    """What a running instance waits for, the most telling wait first."""
+    for kind in ("activity", "event", "timer", "child"):
+        wait = next((wait for wait in waits if wait.kind == kind), None)
+        if wait is not None:
+            cause, sentence, command = _OF_WAIT[kind](head, wait)
+            others = len(waits) - 1
+            more = f" ({others} more waits)" if others else ""
+            return _tell(head, cause, f"{_who(head)} {sentence}{_at(wait)}{more}.", wait.since, command)
+    return _tell(head, "turn", f"{_who(head)} waits for nothing: a turn of it is under way.", head.updated, None)
+
+
+def _of_activity(head: Head, wait: Wait) -> tuple[str, str, str | None]:
+    if wait.due is not None and wait.failure is not None:
+        failure = msgspec.json.decode(wait.failure, type=Failure)
+        text = f"waits to try activity {wait.name} again at {_time(wait.due)} (attempt {wait.attempt}; last error {failure.type}: {failure.message})"
+        return "retry", text, None
+    return "activity", f"waits for activity {wait.name}, attempt {wait.attempt}", f"perdure cancel {head.id}"
+
+
+def _of_event(head: Head, wait: Wait) -> tuple[str, str, str | None]:
+    return "event", f"waits for the event {wait.name!r} that nobody has sent", f"perdure raise {head.id} {wait.name} DATA"
+
+
+def _of_timer(head: Head, wait: Wait) -> tuple[str, str, str | None]:
+    return "timer", f"sleeps until {_time(wait.due or 0)}", None
+
+
+def _of_child(head: Head, wait: Wait) -> tuple[str, str, str | None]:
+    return "child", f"waits for its child {wait.on}", f"perdure explain {wait.on}"
+
+
+_OF_WAIT = {"activity": _of_activity, "event": _of_event, "timer": _of_timer, "child": _of_child}
+
+
+def _tell(head: Head, cause: str, sentence: str, since: int | None, command: str | None) -> Explanation:
+    when = to_datetime(since) if since is not None else None
+    return Explanation(instance=head.id, cause=cause, sentence=sentence, since=when, command=command)
+
+
+def _who(head: Head) -> str:
+    return f"{head.name} {head.id}"
+
+
+def _at(wait: Wait) -> str:
+    return f" at {wait.line}" if wait.line else ""
+
+
+def _time(at: int) -> str:
+    return to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC") if at < 253_402_300_799_000_000 else "the end of time"

@@ -1,0 +1,146 @@
+"""One engine: owns the shards of one app on one store, or stands by until it may."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from perdure.actors.host import ACTIVATIONS_MAX
+from perdure.actors.rounds import Rounds
+from perdure.clock import Clock, SystemClock
+from perdure.engine.attempts import SLOTS
+from perdure.engine.operations import Operations
+from perdure.engine.ports import Executor
+from perdure.engine.shard import Shard
+from perdure.errors import StoreOwned
+from perdure.stores.contract import EngineStore, shard_number
+
+log = logging.getLogger("perdure")
+STANDBY_SECONDS = 0.5
+"""How often a standby asks whether the shards are free."""
+DRAIN_SECONDS = 10.0
+"""How long closing waits for attempts that run."""
+
+
+class Engine:
+    """Runs the workflows of `app`. `open` returns when work in flight is taken up, or at once as a standby."""
+
+    def __init__(
+        self,
+        app: str,
+        store: EngineStore,
+        executor: Executor,
+        *,
+        clock: Clock | None = None,
+        standby: bool = True,
+        execute: bool = True,
+        owner: str | None = None,
+        slots: int = SLOTS,
+        activations_max: int = ACTIVATIONS_MAX,
+        drain_seconds: float = DRAIN_SECONDS,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.app = app
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
+        self.shard_ids: list[int] = []
+        self.owned: dict[int, Shard] = {}
+        self._executor = executor
+        self._standby = standby
+        self._execute = execute
+        self._slots = slots
+        self._activations_max = activations_max
+        self._drain_seconds = drain_seconds
+        self._chance = chance or random.Random()
+        self._ownership = Rounds("ownership", self._ownership_round)
+        self._losing: set[asyncio.Task[None]] = set()
+        self.operations = Operations(self)
+
+    async def open(self) -> None:
+        """Raises StoreOwned if another process owns the store and standing by is not wanted."""
+        await self.store.open()
+        self.shard_ids = await self.store.shards(self.app)
+        self.operations.start_polling()
+        if self._execute:
+            await self._acquire()
+            if not self.owned and not self._standby:
+                holder = await self.store.holder(self.app)
+                raise StoreOwned(f"another process owns the store ({holder}); stop it, or allow standing by with standby=True")
+            self._ownership.start()
+
+    async def close(self) -> None:
+        """Drain what runs, commit what is decided, give the shards back."""
+        await self._ownership.stop()
+        shards = list(self.owned.values())
+        self.owned.clear()
+        for shard in shards:
+            await shard.close(self._drain_seconds)
+        await self.operations.stop()
+        await self.store.release([shard.lease for shard in shards])
+        await self.store.close()
+
+    def shard_of(self, id: str) -> int:
+        """The shard that an instance belongs to."""
+        return self.shard_ids[shard_number(id, len(self.shard_ids))]
+
+    def owner_of(self, id: str) -> Shard | None:
+        """The shard of an instance if this node owns it."""
+        return self.owned.get(self.shard_of(id))
+
+    @property
+    def is_owner(self) -> bool:
+        return bool(self.owned)
+
+    async def _ownership_round(self) -> float | None:
+        if not self.owned:
+            await self._acquire()
+        return STANDBY_SECONDS
+
+    async def _acquire(self) -> None:
+        for lease in await self.store.acquire(self.app, self.owner):
+            if lease.shard in self.owned:
+                continue
+            shard = Shard(
+                self.store,
+                lease,
+                self._executor,
+                self.clock,
+                self._chance,
+                on_finished=self.operations.on_finished,
+                on_lost=self._lost,
+                slots=self._slots,
+                activations_max=self._activations_max,
+            )
+            self.owned[lease.shard] = shard
+            await shard.open()
+            log.info("%s owns shard %d of app %s, epoch %d", self.owner, lease.shard, self.app, lease.epoch)
+        if not self.owned:
+            log.info("app %s stands by: %s owns the store", self.app, await self.store.holder(self.app))
+
+    def _lost(self, shard: Shard, why: str) -> None:
+        """The lease is gone, or must be given up: drop everything in memory and start over from the store."""
+        if self.owned.get(shard.shard) is not shard:
+            return
+        del self.owned[shard.shard]
+        log.warning("%r is given up: %s", shard, why)
+        task = asyncio.get_running_loop().create_task(self._abandon(shard))
+        self._losing.add(task)
+        task.add_done_callback(self._losing.discard)
+
+    async def _abandon(self, shard: Shard) -> None:
+        await shard.abandon()
+        await self.store.release([shard.lease])
+        self._ownership.wake()
+
+    def __repr__(self) -> str:
+        role = "owner" if self.owned else "standby"
+        return f"<Engine {self.app} ({role} {self.owner}) on {self.store!r}>"
+
+
+Restore = Callable[[Any], Any]

@@ -1,0 +1,591 @@
+"""A workflow instance in memory: its mailbox, its turns, and what follows when a turn is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure.actors.message import Message
+from perdure.engine.attempts import Running
+from perdure.engine.ports import LiveRun
+from perdure.errors import InstanceExists, MailboxFull, StoreUnavailable
+from perdure.history.accept import COMMANDS, Verdict, judge
+from perdure.history.actions import NO_OPTIONS, START_WAIT, TIMEOUT_WAIT, Action, CallOptions
+from perdure.history.delivery import Gate
+from perdure.history.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    Event,
+    Failure,
+    RunCancelRequested,
+    RunForked,
+    RunResumed,
+    RunTerminated,
+    TimerFired,
+    decode_segment,
+    encode_event,
+    encode_segment,
+)
+from perdure.history.retry import next_attempt
+from perdure.history.settle import Draft, adopt, finish, record, settle
+from perdure.history.work import Identity, Outcome, Stall
+from perdure.stores import contract
+from perdure.stores.contract import FINISHED, SEEN_MAX, Halt, Head, Loaded, Mail, Segment, Status, Turn, Wait
+
+if TYPE_CHECKING:
+    from perdure.engine.shard import Shard
+
+HISTORY_EVENTS_WARN = 50_000
+HISTORY_EVENTS_MAX = 1_000_000
+"""A run whose history is longer stalls; continue_as_new is the remedy."""
+NO_CODE = (RunTerminated,)
+_options_decoder = msgspec.json.Decoder(CallOptions)
+
+
+class AttemptFailed(Event):
+    """Not of history: an attempt failed on this node and the retry policy has to be asked."""
+
+    number: int
+    failure: Failure
+    attempt: int
+    timed_out: bool = False
+    details: Any = None
+
+
+class HeartbeatSeen(Event):
+    """Not of history: details of a running attempt that are worth keeping."""
+
+    number: int
+    details: Any
+
+
+class Instance:
+    """One workflow instance. `head` is as the store has it; everything else follows from it."""
+
+    __slots__ = (
+        "_accepted",
+        "_asleep",
+        "_at",
+        "_batch",
+        "_busy",
+        "_closed",
+        "_events",
+        "_expected",
+        "_gate",
+        "_live",
+        "_retrying",
+        "_mailbox",
+        "_segments",
+        "_seen",
+        "_services",
+        "head",
+        "waits",
+    )
+
+    def __init__(self, services: Shard, head: Head, *, is_new: bool = False) -> None:
+        self.head = head
+        self.waits: dict[int, Wait] = {}
+        self._services = services
+        self._expected: int | None = None if is_new else head.sequence
+        self._mailbox: list[Message] = []
+        self._batch: list[Message] = []
+        self._accepted: list[Any] = []
+        self._busy = False
+        self._closed = False
+        self._retrying = False
+        self._asleep = False
+        self._live: LiveRun | None = None
+        self._gate = Gate()
+        self._segments: Sequence[Segment] = ()
+        self._seen: dict[str, None] = {}
+        self._events = 0
+        self._at = head.created
+
+    @classmethod
+    def restore(cls, services: Shard, loaded: Loaded) -> Instance:
+        """An instance from what the store holds of it."""
+        instance = cls(services, loaded.head)
+        instance.waits = {wait.number: wait for wait in loaded.waits}
+        instance._segments = loaded.segments
+        instance._seen = dict.fromkeys(loaded.seen)
+        instance._asleep = START_WAIT in instance.waits
+        instance._resume_calls()
+        return instance
+
+    # -- what the host asks ---------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        return self.head.id
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._busy and not self._mailbox
+
+    def tell(self, message: Message) -> None:
+        self._mailbox.append(message)
+        if not self._busy:
+            self._take_turn()
+
+    def due(self, number: int) -> None:
+        wait = self.waits.get(number)
+        if wait is None or wait.due is None or wait.due > self._services.clock.now():
+            return
+        head = self.head
+        if wait.kind == "activity":
+            self._start_attempt(wait)
+        else:
+            event = TimerFired(at=self._services.clock.now(), number=number, due=wait.due)
+            self.tell(Message(event, None, head.execution, head.generation))
+
+    def untaken(self) -> list[str]:
+        return [message.key for message in (*self._batch, *self._mailbox) if message.stored and message.key is not None]
+
+    def close(self) -> None:
+        self._closed = True
+        for message in self._mailbox:
+            if not message.stored and message.answer is not None:
+                message.answer(StoreUnavailable(f"instance {self.id!r} left this node before its message was written; send it again"))
+        self._mailbox = []
+        self._drop_code()
+
+    # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
+
+    def _take_turn(self) -> None:
+        if self._closed or not self._mailbox:
+            return
+        if not self._is_due() and all(message.stored for message in self._mailbox):
+            return
+        batch = self._batch = self._mailbox
+        self._mailbox = []
+        self._busy = True
+        self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
+        if self._is_held(batch):
+            self._hold(batch, None)
+            return
+        accepted = self._accepted = self._accept(batch)
+        if not accepted:
+            self._commit(Draft(self.head, self.waits, self._at))
+        elif type(accepted[0]) is RunForked:
+            self._adopt(accepted)
+        elif self.head.status in FINISHED or any(type(event) in NO_CODE for event in accepted) or _timed_out(accepted):
+            self._decide_without_code(accepted)
+        else:
+            self._execute([event for event in accepted if type(event) is not AttemptFailed and type(event) is not HeartbeatSeen])
+
+    def _is_due(self) -> bool:
+        """A delayed start waits for its time, unless a command ends it before."""
+        if not self._asleep:
+            return True
+        return any(isinstance(m.event, (TimerFired, *_UNSLEEPING)) for m in self._mailbox)
+
+    def _is_held(self, batch: list[Message]) -> bool:
+        """Whether messages have to wait: for the start time, or for an end of the stall."""
+        if self.head.stalled is not None and not self._retrying:
+            return not any(isinstance(message.event, _UNSTALLING) for message in batch)
+        return self._asleep and not any(isinstance(m.event, (TimerFired, *_UNSLEEPING)) for m in batch)
+
+    def unstall(self) -> None:
+        """The cause of the stall may be gone: take the messages that wait."""
+        self._retrying = True
+        if not self._busy:
+            self._take_turn()
+
+    def _accept(self, batch: list[Message]) -> list[Any]:
+        """The events of a batch that the run takes. The others are dropped, and counted."""
+        accepted: list[Any] = []
+        answered: set[int] = set()
+        for message in batch:
+            event = message.event
+            if type(event) in _LOCAL:
+                accepted.extend(self._accept_attempt(event, message, answered))
+                continue
+            verdict = judge(
+                self.head, self.waits, answered, self._seen, event, message.key, message.execution, message.generation
+            )
+            if verdict != Verdict.TAKE:
+                self._services.count(verdict)
+                continue
+            number = getattr(event, "number", None)
+            if number is not None:
+                answered.add(number)
+            elif isinstance(event, COMMANDS) and message.key is not None:
+                self._seen[message.key] = None
+            accepted.append(event)
+        return accepted
+
+    def _accept_attempt(self, event: Any, message: Message, answered: set[int]) -> list[Any]:
+        """A failed attempt becomes the call's failure if the policy is exhausted; else it stays for the settling."""
+        head, wait = self.head, self.waits.get(event.number)
+        if message.execution != head.execution or message.generation != head.generation or wait is None:
+            self._services.count(Verdict.STALE)
+            return []
+        if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
+            return [event]
+        answered.add(event.number)
+        return [
+            ActivityFailed(
+                at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
+            )
+        ]
+
+    def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
+        if self.head.status in FINISHED:
+            return None
+        options = _options_decoder.decode(wait.options) if wait.options else NO_OPTIONS
+        return next_attempt(options.retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
+
+    def _execute(self, events: list[Any]) -> None:
+        live = self._live or (self._open() if events else None)
+        if isinstance(live, Stall):
+            self._advanced(live)
+            return
+        self._live = live
+        seen = self._gate.pass_through(events)
+        if live is not None and seen:
+            live.advance(self._at, seen, self._advanced)
+        else:
+            self._advanced([])
+
+    def _open(self) -> LiveRun | Stall:
+        """The run's code, brought to where its history is."""
+        head = self.head
+        segments, self._segments = self._segments, ()
+        started = _first_turn(segments) if segments else self._at
+        identity = Identity(
+            head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags
+        )
+        live = self._services.executor.open(identity)
+        if not segments or isinstance(live, Stall):
+            self._segments = segments
+            return live
+        self._gate = Gate()
+        try:
+            stall = live.replay(segments, self._gate)
+        except ValueError as error:
+            stall = Stall("history-corrupt", f"history of {head.id!r} cannot be read: {error}")
+        if stall is not None:
+            live.close()
+            self._segments = segments
+            return stall
+        return live
+
+    def _advanced(self, result: list[Action] | Stall) -> None:
+        if self._closed:
+            return
+        if isinstance(result, Stall):
+            self._hold(self._batch, result)
+            return
+        self._commit(self._settle(result))
+
+    def _settle(self, actions: list[Action]) -> Draft:
+        history = [event for event in self._accepted if type(event) not in _LOCAL]
+        draft = settle(self.head, self.waits, self._at, history, actions)
+        for event in self._accepted:
+            if type(event) is AttemptFailed:
+                self._plan_retry(draft, event)
+            elif type(event) is HeartbeatSeen:
+                self._keep_details(draft, event)
+        if self.head.stalled is not None:
+            draft.fields["stalled"] = None  # because the code has taken this turn
+        return draft
+
+    def _plan_retry(self, draft: Draft, event: AttemptFailed) -> None:
+        wait = self.waits[event.number]
+        due = self._next_attempt(event, wait)
+        if due is None or event.number in draft.closed:
+            return
+        draft.changed.append(
+            msgspec.structs.replace(
+                wait, attempt=event.attempt + 1, due=due, failure=encode_event(event.failure), details=event.details or wait.details
+            )
+        )
+
+    def _keep_details(self, draft: Draft, event: HeartbeatSeen) -> None:
+        if event.number not in draft.closed:
+            draft.changed.append(msgspec.structs.replace(self.waits[event.number], details=event.details))
+
+    def _decide_without_code(self, accepted: list[Any]) -> None:
+        """Turns that need no user code: termination, run timeout, results for a run that is over."""
+        head = self.head
+        draft = Draft(head, self.waits, self._at)
+        if head.status in FINISHED:
+            draft.closed.extend(event.number for event in accepted if hasattr(event, "number"))
+            self._commit(draft)
+            return
+        for event in accepted:
+            if type(event) not in _LOCAL:
+                record(draft, event)
+        terminated = next((event for event in accepted if type(event) is RunTerminated), None)
+        if terminated is not None:
+            self._terminate_children(draft, terminated)
+            finish(draft, Status.TERMINATED, terminated.output)
+        else:
+            finish(draft, Status.FAILED, failure=Failure(type="RunTimedOut", message="the run took longer than its run_timeout"))
+        self._commit(draft)
+
+    def _adopt(self, accepted: list[Any]) -> None:
+        """The first turn of a fork, which no code takes part in; what came with it waits for the next one."""
+        draft = Draft(self.head, self.waits, self._at)
+        adopt(draft, accepted[0])
+        for event in accepted[1:]:
+            draft.send(self.head.id, event, self.head.execution, self.head.generation)
+        self._segments = (Segment(1, encode_segment(draft.events)),) if draft.events else ()
+        self._commit(draft)
+
+    def _terminate_children(self, draft: Draft, event: RunTerminated) -> None:
+        if event.recursive:
+            for wait in self.waits.values():
+                if wait.kind == "child" and wait.on is not None:
+                    draft.send(wait.on, RunTerminated(at=draft.at, output=event.output, recursive=True))
+
+    def _commit(self, draft: Draft) -> None:
+        head = self.head
+        consumed = [m.key for m in self._batch if m.stored and m.key is not None]
+        has_history = len(draft.events) > 1
+        seen = [m.key for m in self._batch if m.key is not None and isinstance(m.event, COMMANDS)]
+        self._events += len(draft.events)
+        turn = Turn(
+            shard=self._services.shard,
+            id=head.id,
+            execution=head.execution,
+            generation=head.generation,
+            expected=self._expected,
+            at=draft.at,
+            head=draft.new_head(),
+            segment=encode_segment(draft.events) if has_history else None,
+            opened=list(draft.opened.values()),
+            changed=draft.changed,
+            closed=draft.closed,
+            consumed=consumed,
+            seen=seen,
+            mail=draft.mail,
+            created=draft.created,
+            erase=draft.erase,
+        )
+        if self._is_nothing(turn):
+            self._settled_nothing()
+            return
+        self._services.submit(turn, lambda outcome: self._committed(outcome, turn, draft))
+
+    @staticmethod
+    def _is_nothing(turn: Turn) -> bool:
+        return turn.expected is not None and not (
+            turn.head or turn.segment or turn.opened or turn.changed or turn.closed or turn.consumed or turn.mail or turn.created
+        )
+
+    def _settled_nothing(self) -> None:
+        """Everything was a duplicate or stale, and nothing of it is stored."""
+        self._answer(None)
+        self._next_turn()
+
+    def _committed(self, outcome: contract.Outcome, turn: Turn, draft: Draft) -> None:
+        if outcome != contract.Outcome.COMMITTED:
+            self._refused(outcome)
+            return
+        self._apply(turn)
+        self._services.released(self, turn, draft)
+        self._release(turn)
+        self._answer(None)
+        if self.head.status in FINISHED:
+            self._services.finished(self, draft)
+        elif turn.erase:
+            self._begin_generation()
+            self._next_turn()
+        else:
+            self._next_turn()
+
+    def _apply(self, turn: Turn) -> None:
+        """Make the memory what the store now holds."""
+        sequence = (turn.expected or 0) + 1
+        self._expected = sequence
+        if turn.head is not None:
+            self.head = turn.head
+        else:
+            self.head = msgspec.structs.replace(self.head, sequence=sequence, updated=turn.at)
+        waits = self.waits
+        if turn.erase:
+            waits.clear()
+        for number in turn.closed:
+            waits.pop(number, None)
+        for wait in turn.changed:
+            waits[wait.number] = wait
+        for wait in turn.opened:
+            waits[wait.number] = wait
+        if turn.consumed:
+            self._services.consumed(self.id, turn.consumed)
+        if len(self._seen) > SEEN_MAX:
+            for key in list(self._seen)[: len(self._seen) - SEEN_MAX]:
+                del self._seen[key]
+        self._asleep = START_WAIT in waits
+
+    def _release(self, turn: Turn) -> None:
+        """What may happen now that the turn is durable."""
+        address = (self.head.id, turn.execution, turn.generation)
+        for number in turn.closed:
+            self._services.cancel_attempt((*address, number))
+        for wait in turn.opened:
+            if wait.kind == "activity":
+                self._start_attempt(wait)
+            elif wait.due is not None:
+                self._services.schedule(wait.due, self.head.id, wait.number)
+        for wait in turn.changed:
+            if wait.due is not None:
+                self._services.schedule(wait.due, self.head.id, wait.number)
+        if self.head.suspended is None and any(isinstance(event, RunResumed) for event in self._accepted):
+            self._resume_calls()
+
+    def _answer(self, error: Exception | None) -> None:
+        batch, self._batch = self._batch, []
+        for message in batch:
+            if message.answer is not None:
+                message.answer(error)
+
+    def _next_turn(self) -> None:
+        self._busy = False
+        self._accepted = []
+        if self._mailbox:
+            self._take_turn()
+
+    def _refused(self, outcome: contract.Outcome) -> None:
+        """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
+        self._services.count(outcome)
+        rest, self._mailbox = self._mailbox, []
+        if outcome == contract.Outcome.EXISTS:
+            self._answer(InstanceExists(f"instance {self.id!r} exists and is not finished; use another id, or if_exists='return'", self.id))
+        elif outcome == contract.Outcome.TOO_LARGE:
+            self._answer(MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id))
+        else:
+            rest = [message for message in self._batch if not message.stored] + rest
+            self._batch = []
+        self._services.drop(self)
+        for message in rest:
+            if not message.stored:
+                self._services.tell(self.id, message)
+
+    def _begin_generation(self) -> None:
+        """continue_as_new: fresh code; its start is mail that is on its way."""
+        self._drop_code()
+        self._gate = Gate()
+        self._segments = ()
+        self._events = 0
+
+    # -- stalls ---------------------------------------------------------------------------------------------------
+
+    def _hold(self, batch: list[Message], stall: Stall | None) -> None:
+        """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
+        at = self._at
+        head = self.head
+        mail = [_kept(head, message, at) for message in batch if not message.stored and type(message.event) is not HeartbeatSeen]
+        halted = Halt(stall.reason, at, stall.description, None, stall.fingerprint, stall.line) if stall is not None else head.stalled
+        changed = halted is not head.stalled and not _same_stall(halted, head.stalled)
+        if not mail and not changed and self._expected is not None:
+            self._services.drop(self)
+            return
+        new_head = msgspec.structs.replace(head, stalled=halted, sequence=head.sequence + 1, updated=at) if changed else None
+        turn = Turn(
+            shard=self._services.shard,
+            id=head.id,
+            execution=head.execution,
+            generation=head.generation,
+            expected=self._expected,
+            at=at,
+            head=new_head or (head if self._expected is None else None),
+            mail=mail,
+        )
+        if changed and stall is not None:
+            self._services.stalled(self, stall)
+        self._services.submit(turn, self._held)
+
+    def _held(self, outcome: contract.Outcome) -> None:
+        """The messages are mail now; the instance leaves memory, so that a retry begins from what is stored."""
+        if outcome != contract.Outcome.COMMITTED:
+            self._refused(outcome)
+            return
+        self._answer(None)
+        rest, self._mailbox = self._mailbox, []
+        self._services.drop(self)
+        for message in rest:
+            if not message.stored:
+                self._services.tell(self.id, message)
+
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    def _start_attempt(self, wait: Wait) -> None:
+        if self.head.suspended is None and wait.state == "held":
+            head = self.head
+            self._services.start_attempt((head.id, head.execution, head.generation, wait.number), wait)
+
+    def _resume_calls(self) -> None:
+        """Start what should be running: after a load, a resume."""
+        now = self._services.clock.now()
+        for wait in list(self.waits.values()):
+            if wait.kind == "activity":
+                if wait.due is None or wait.due <= now:
+                    self._start_attempt(wait)
+                else:
+                    self._services.schedule(wait.due, self.head.id, wait.number)
+
+    # -- small things ---------------------------------------------------------------------------------------------
+
+    def _drop_code(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.close()
+
+    def __repr__(self) -> str:
+        head = self.head
+        state = "busy" if self._busy else "idle"
+        return f"<Instance {head.name} {head.id} run {head.generation} turn {head.sequence}: {head.status}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
+
+
+_LOCAL = (AttemptFailed, HeartbeatSeen)
+_UNSTALLING = (RunTerminated, RunResumed)
+_UNSLEEPING = (RunTerminated, RunCancelRequested)
+
+
+def attempt_message(running: Running, outcome: Outcome, at: int) -> Message:
+    """The message to the run about an attempt that ended."""
+    _, execution, generation, number = running.address
+    event: Any
+    if outcome.failure is None:
+        event = ActivityCompleted(
+            at=at, number=number, result=outcome.result, attempt=running.wait.attempt, started=running.started
+        )
+    else:
+        event = AttemptFailed(
+            at=at,
+            number=number,
+            failure=outcome.failure,
+            attempt=running.wait.attempt,
+            timed_out=outcome.timed_out,
+            details=running.details,
+        )
+    return Message(event, None, execution, generation)
+
+
+def _kept(head: Head, message: Message, at: int) -> Mail:
+    event = message.event
+    if type(event) is AttemptFailed:
+        # because whoever takes it later has the policy, and a failure with its attempt number is what it asks about
+        event = ActivityFailed(
+            at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
+        )
+    key = message.key or f"{message.execution}.{message.generation}.{getattr(event, 'number', 0)}.{type(event).__name__}"
+    return Mail(head.id, key, encode_event(event), at, message.execution, message.generation)
+
+
+def _same_stall(one: Halt | None, other: Halt | None) -> bool:
+    return one is not None and other is not None and (one.reason, one.fingerprint) == (other.reason, other.fingerprint)
+
+
+def _timed_out(events: list[Any]) -> bool:
+    return any(type(event) is TimerFired and event.number == TIMEOUT_WAIT for event in events)
+
+
+def _first_turn(segments: Sequence[Segment]) -> int:
+    first = decode_segment(segments[0].events)
+    return int(first[0].at) if first else 0
+

@@ -1,0 +1,350 @@
+"""What clients ask: start, command, wait, look. Direct on the owner of a shard, through the store elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from perdure.actors.message import Message
+from perdure.actors.rounds import Rounds
+from perdure.clock import ordered_id
+from perdure.codec import Payload
+from perdure.engine.diagnosis import explain
+from perdure.engine.instance import Instance
+from perdure.errors import (
+    EventNotRerunnable,
+    HistoryCorrupt,
+    InstanceExists,
+    InstanceFinished,
+    InstanceNotFinished,
+    InstanceNotFound,
+    InvalidArgument,
+    MailboxFull,
+)
+from perdure.history.events import RunCompleted, RunForked, RunStarted, decode_event, decode_segment, encode_event
+from perdure.history.fork import fork
+from perdure.history.settle import creation, pending_head
+from perdure.history.state import Explanation, InstanceState, state_of
+from perdure.history.work import StartOptions
+from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment
+
+if TYPE_CHECKING:
+    from perdure.engine.engine import Engine
+
+RESULT_POLL_SECONDS = 0.02
+"""How soon a node that does not own an instance looks whether it has finished: one read for all who wait."""
+RESULT_POLL_SECONDS_MAX = 0.25
+"""How far that pause grows while nothing finishes."""
+PURGE_BATCH = 200
+
+
+class Operations:
+    """Fulfils the client's port for the instances of one engine's app."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._store = engine.store
+        self._waiters: dict[str, list[tuple[str | None, asyncio.Future[InstanceState]]]] = defaultdict(list)
+        self._poll = Rounds("results", self._poll_round)
+        self._pause = RESULT_POLL_SECONDS
+
+    def start_polling(self) -> None:
+        self._poll.start()
+
+    async def stop(self) -> None:
+        await self._poll.stop()
+        for waiters in self._waiters.values():
+            for _, future in waiters:
+                future.cancel()
+        self._waiters.clear()
+
+    # -- start ----------------------------------------------------------------------------------------------------
+
+    async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
+        engine = self._engine
+        if options.app_id not in (None, engine.app):
+            raise InvalidArgument(f"this client drives app {engine.app!r}, not {options.app_id!r}; open a client for that app")
+        now = engine.clock.now()
+        id = options.id or ordered_id(engine.clock)
+        started = RunStarted(
+            at=now,
+            name=name,
+            input=input,
+            execution=engine.clock.token(),
+            scheduled=options.at,
+            tags=options.tags,
+            timeout=options.run_timeout,
+        )
+        try:
+            await self._create(id, started, now)
+        except InstanceExists:
+            if options.if_exists != "return":
+                raise
+            head = await self._head(id, None)
+            return id, head.execution
+        return id, started.execution
+
+    async def _create(self, id: str, started: RunStarted | RunForked, now: int, head: Head | None = None) -> None:
+        engine = self._engine
+        shard = engine.owner_of(id)
+        if head is None:
+            assert isinstance(started, RunStarted)
+            head = pending_head(engine.app, id, started, now)
+        delayed = isinstance(started, RunStarted) and started.scheduled is not None and started.scheduled > now
+        if shard is None or delayed or isinstance(started, RunForked):
+            new = _creation(head, started, now)
+            await self._store.create(engine.shard_of(id), new)
+            if shard is not None:
+                _forget_finished(shard, id)
+                shard.host.receive(new.mail)
+                for wait in new.waits:
+                    shard.schedule(wait.due or now, id, wait.number)
+            return
+        _forget_finished(shard, id)
+        if shard.host.get(id) is not None:
+            raise InstanceExists(f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        message = Message(started, None, head.execution, head.generation, answer=_answering(done))
+        shard.start(Instance(shard, head, is_new=True), message)
+        await done
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    async def command(self, id: str, execution: str | None, event: Any, key: str) -> None:
+        shard = self._engine.owner_of(id)
+        if shard is None:
+            await self._mail(id, execution, event, key)
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        message = Message(event, key, answer=_answering(done))
+
+        def hand_over(actor: Any) -> None:
+            if actor is None:
+                done.set_exception(_not_found(id))
+            elif execution is not None and actor.head.execution != execution:
+                done.set_result(None)  # because the run it was meant for is over, and finished runs ignore commands
+            else:
+                actor.tell(message)
+
+        shard.host.visit(id, hand_over)
+        await done
+
+    async def _mail(self, id: str, execution: str | None, event: Any, key: str) -> None:
+        shard_id = self._engine.shard_of(id)
+        if execution is not None:
+            head = await self._store.head(shard_id, id)
+            if head is not None and head.execution != execution:
+                return
+        mail = Mail(id, key, encode_event(event), self._engine.clock.now())
+        (delivery,) = await self._store.deliver(shard_id, [mail])
+        if delivery == Delivery.NO_INSTANCE:
+            raise _not_found(id)
+        if delivery == Delivery.FULL:
+            raise MailboxFull(f"the mailbox of {id!r} is full: see why it does not run with explain, then send again", id)
+
+    # -- waiting --------------------------------------------------------------------------------------------------
+
+    async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
+        future: asyncio.Future[InstanceState] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters[id]
+        entry = (execution, future)
+        waiters.append(entry)
+        try:
+            shard = self._engine.owner_of(id)
+            actor = shard.host.get(id) if shard is not None else None
+            if not isinstance(actor, Instance) or actor.head.status in FINISHED or execution not in (None, actor.head.execution):
+                finished = await self._finished(id, execution)
+                if finished is not None:
+                    return finished
+                self._pause = RESULT_POLL_SECONDS
+                self._poll.wake()
+            if timeout is None:
+                return await future
+            async with asyncio.timeout(timeout):
+                return await future
+        finally:
+            if entry in waiters:
+                waiters.remove(entry)
+            if not waiters:
+                self._waiters.pop(id, None)
+
+    def on_finished(self, state: InstanceState) -> None:
+        """A run of this node has ended."""
+        for execution, future in self._waiters.get(state.id, ()):
+            if not future.done() and execution in (None, state.execution):
+                future.set_result(state)
+
+    async def _finished(self, id: str, execution: str | None) -> InstanceState | None:
+        head = await self._head(id, execution)
+        return await self._full(head) if head.status in FINISHED else None
+
+    async def _poll_round(self) -> float | None:
+        """One read for everybody who waits for an instance that this node does not own."""
+        ids = [id for id in self._waiters if self._engine.owner_of(id) is None]
+        if not ids:
+            return None if not self._waiters else RESULT_POLL_SECONDS_MAX
+        by_shard: dict[int, list[str]] = defaultdict(list)
+        for id in ids:
+            by_shard[self._engine.shard_of(id)].append(id)
+        found = False
+        for shard_id, members in by_shard.items():
+            for head in await self._store.heads(shard_id, members):
+                if head.status in FINISHED or self._replaced(head):
+                    found = True
+                    await self._resolve(head)
+        self._pause = RESULT_POLL_SECONDS if found else min(self._pause * 1.5, RESULT_POLL_SECONDS_MAX)
+        return self._pause
+
+    def _replaced(self, head: Head) -> bool:
+        return any(execution not in (None, head.execution) for execution, _ in self._waiters.get(head.id, ()))
+
+    async def _resolve(self, head: Head) -> None:
+        if head.status in FINISHED:
+            self.on_finished(await self._full(head))
+        for execution, future in self._waiters.get(head.id, ()):
+            if execution not in (None, head.execution) and not future.done():
+                future.set_exception(_not_found(head.id))
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def state(self, id: str, execution: str | None) -> InstanceState:
+        return await self._full(await self._head(id, execution))
+
+    async def events(self, id: str, after: int, limit: int) -> tuple[list[Any], int | None]:
+        head = await self._head(id, None)
+        segments = await self._store.history(self._engine.shard_of(id), id, after, limit)
+        events = [event for segment in segments for event in _read(head.id, segment)]
+        return events, segments[-1].sequence if len(segments) == limit else None
+
+    async def find(self, query: Query, cursor: str | None, limit: int) -> tuple[list[InstanceState], str | None]:
+        page = await self._store.find(msgspec.structs.replace(query, app=self._engine.app), cursor, limit)
+        return [state_of(head) for head in page.heads], page.cursor
+
+    async def explain(self, id: str) -> Explanation:
+        return await explain(self._engine, await self._head(id, None))
+
+    async def _head(self, id: str, execution: str | None) -> Head:
+        head = await self._store.head(self._engine.shard_of(id), id)
+        if head is None:
+            raise _not_found(id)
+        if execution is not None and head.execution != execution:
+            raise InstanceNotFound(f"the execution of {id!r} that this handle is for is gone; client.get(id) means the newest", id)
+        return head
+
+    async def _full(self, head: Head) -> InstanceState:
+        """The state of an instance with its input, output and failure."""
+        shard_id = self._engine.shard_of(head.id)
+        started = completed = None
+        first = await self._store.history(shard_id, head.id, 0, 1)
+        if first:
+            started = next((e for e in _read(head.id, first[0]) if isinstance(e, RunStarted)), None)
+        if started is None:
+            started = await self._unstarted(shard_id, head)
+        if head.status in FINISHED:
+            last = await self._store.last_segment(shard_id, head.id)
+            if last is not None:
+                completed = next((e for e in reversed(_read(head.id, last)) if isinstance(e, RunCompleted)), None)
+        return state_of(head, started, completed)
+
+    async def _unstarted(self, shard_id: int, head: Head) -> RunStarted | None:
+        for loaded in await self._store.load(shard_id, [head.id]):
+            for mail in loaded.mail:
+                event = decode_event(mail.event)
+                if isinstance(event, RunStarted):
+                    return event
+        return None
+
+    # -- ending ---------------------------------------------------------------------------------------------------
+
+    async def purge(self, id: str, execution: str | None, recursive: bool) -> int:
+        head = await self._head(id, execution)
+        if head.status not in FINISHED:
+            raise InstanceNotFinished(f"instance {id!r} is {head.status}; terminate or cancel it before the purge", id)
+        count = 0
+        if recursive:
+            for child in await self._children(id):
+                if child.status in FINISHED:
+                    count += await self.purge(child.id, child.execution, recursive)
+        shard = self._engine.owner_of(id)
+        if shard is not None:
+            _forget_finished(shard, id)
+        return count + len(await self._store.purge(self._engine.shard_of(id), [id]))
+
+    async def _children(self, id: str) -> list[Head]:
+        found: list[Head] = []
+        cursor: str | None = None
+        while True:
+            page = await self._store.find(Query(app=self._engine.app, parent=id), cursor, PURGE_BATCH)
+            found.extend(page.heads)
+            cursor = page.cursor
+            if cursor is None:
+                return found
+
+    async def rerun(
+        self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool
+    ) -> tuple[str, str]:
+        head = await self._head(id, None)
+        if head.status not in FINISHED:
+            raise InstanceNotFinished(f"instance {id!r} is {head.status}; only a finished one can be rerun", id)
+        engine = self._engine
+        now, execution = engine.clock.now(), engine.clock.token()
+        new = new_id or ordered_id(engine.clock)
+        if new == id:
+            raise InstanceFinished("a rerun is a new instance; give it an id of its own", id)
+        events: list[Any] = []
+        after: int | None = 0
+        while after is not None:
+            page, after = await self.events(id, after, 1_000)
+            events.extend(page)
+        forked = fork(id, events, from_event, execution, now, input, replace_input)
+        if forked is None:
+            raise EventNotRerunnable(
+                f"history of {id!r} has no activity, timer or child numbered {from_event}; see `perdure history {id}`", id
+            )
+        first = next((e for e in (*forked.history, *forked.arrivals) if isinstance(e, RunStarted)), None)
+        if first is None:
+            raise HistoryCorrupt(f"history of {id!r} does not begin with its start")
+        await self._create(new, forked, now, pending_head(engine.app, new, first, now))
+        return new, execution
+
+    def __repr__(self) -> str:
+        return f"<Operations of {self._engine!r}: {len(self._waiters)} instances waited for>"
+
+
+def _creation(head: Head, started: RunStarted | RunForked, now: int) -> Creation:
+    key = f"{head.execution}.start"
+    if isinstance(started, RunStarted):
+        return creation(head, started, key, now)
+    return Creation(head, Mail(head.id, key, encode_event(started), now, head.execution, head.generation))
+
+
+def _forget_finished(shard: Any, id: str) -> None:
+    actor = shard.host.get(id)
+    if isinstance(actor, Instance) and actor.head.status in FINISHED and actor.is_idle:
+        shard.host.drop(actor)
+
+
+def _answering(done: asyncio.Future[None]) -> Any:
+    def answer(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    return answer
+
+
+def _read(id: str, segment: Segment) -> list[Any]:
+    try:
+        return decode_segment(segment.events)
+    except ValueError as error:
+        raise HistoryCorrupt(f"segment {segment.sequence} of {id!r} cannot be read: {error}") from error
+
+
+def _not_found(id: str) -> InstanceNotFound:
+    return InstanceNotFound(f"no instance {id[:200]!r}; `perdure list` shows those there are", id)

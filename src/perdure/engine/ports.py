@@ -1,0 +1,43 @@
+"""What the engine needs of whoever runs user code."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from perdure.codec import Payload
+from perdure.history.actions import Action
+from perdure.history.delivery import Gate
+from perdure.history.work import Attempt, Identity, Outcome, Stall
+from perdure.stores.contract import Segment
+
+
+class LiveRun(Protocol):
+    """A run's code, wherever it lives."""
+
+    def advance(self, at: int, events: Sequence[Any], done: Callable[[list[Action] | Stall], None]) -> None:
+        """Deliver the events of a turn and call `done`, now or later, with what the code asked for or why it could not."""
+
+    def replay(self, segments: Sequence[Segment], gate: Gate) -> Stall | None:
+        """Bring new code to where history is."""
+
+    def close(self) -> None:
+        """Put the code away without recording anything."""
+
+
+class Executor(Protocol):
+    """Runs the code of one app."""
+
+    def fingerprint(self, name: str) -> str | None:
+        """Names the code of a workflow; None if it is not here."""
+
+    def open(self, identity: Identity) -> LiveRun | Stall:
+        """New code for a run, at its beginning."""
+
+    def attempt(
+        self, work: Attempt, beat: Callable[[Payload | None], None], info: list[Any]
+    ) -> Awaitable[Outcome]:
+        """Run one attempt; cancelling the await cancels the attempt."""
+
+    def watch(self, task: Any) -> None:
+        """Count a task of the event loop among the attempts."""

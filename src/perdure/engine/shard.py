@@ -1,0 +1,193 @@
+"""What belongs to one leased shard while this node owns it, and what its instances may ask of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from perdure.actors.committer import Committer, Settled
+from perdure.actors.host import ACTIVATIONS_MAX, Host
+from perdure.actors.message import Message
+from perdure.clock import Clock
+from perdure.codec import Payload
+from perdure.engine.attempts import SLOTS, Address, Attempts, Running
+from perdure.engine.instance import HeartbeatSeen, Instance, attempt_message
+from perdure.engine.ports import Executor
+from perdure.history.events import RunCompleted
+from perdure.history.settle import Draft
+from perdure.history.state import InstanceState, state_of
+from perdure.history.work import Outcome, Stall
+from perdure.stores.contract import EngineStore, Lease, Loaded, Mail, OpenCall, Query, Turn, Wait
+
+log = logging.getLogger("perdure")
+RECOVER_PAGE = 1_000
+Finished = Callable[[InstanceState], None]
+
+
+class Shard:
+    """The engine's side of a lease: instances, attempts, commits."""
+
+    def __init__(
+        self,
+        store: EngineStore,
+        lease: Lease,
+        executor: Executor,
+        clock: Clock,
+        chance: random.Random,
+        *,
+        on_finished: Finished,
+        on_lost: Callable[[Shard, str], None],
+        slots: int = SLOTS,
+        activations_max: int = ACTIVATIONS_MAX,
+    ) -> None:
+        self.lease = lease
+        self.shard = lease.shard
+        self.store = store
+        self.clock = clock
+        self.executor = executor
+        self.counts: Counter[str] = Counter()
+        self._chance = chance
+        self._on_finished = on_finished
+        self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
+        self.host = Host(store, lease, clock, self.committer, self._restore, activations_max)
+        self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, slots)
+
+    async def open(self) -> None:
+        """Take up the work: calls that were in flight, mail, due times, instances whose stall may be over."""
+        self.committer.start()
+        self.host.start()
+        await self._recover_calls()
+        await self._retry_stalled()
+
+    async def close(self, drain_seconds: float) -> None:
+        """Give attempts some time, commit what is decided, put everything away."""
+        await self.attempts.drain(drain_seconds)
+        await self.committer.stop()
+        await self.host.stop()
+
+    async def abandon(self) -> None:
+        """The lease is lost: nothing may be written any more."""
+        await self.committer.abandon()
+        await self.attempts.drain(0)
+        await self.host.stop()
+
+    # -- asked by the engine --------------------------------------------------------------------------------------
+
+    def start(self, instance: Instance, message: Message) -> None:
+        """Take in a new instance and its first message."""
+        self.host.add(instance)
+        instance.tell(message)
+
+    def tell(self, id: str, message: Message) -> None:
+        self.host.tell(id, message)
+
+    # -- asked by instances ---------------------------------------------------------------------------------------
+
+    def submit(self, turn: Turn, settled: Settled) -> None:
+        self.committer.submit(turn, settled)
+
+    def released(self, instance: Instance, turn: Turn, draft: Draft) -> None:
+        """Hand what a committed turn sent to its receivers on this shard."""
+        for creation in turn.created:
+            self.host.receive(creation.mail)
+            for wait in creation.waits:
+                if wait.due is not None:
+                    self.host.schedule(wait.due, creation.head.id, wait.number)
+            if creation.refusal is not None:
+                self.host.poll_now()
+        for mail in turn.mail:
+            self._deliver_here(mail)
+
+    def _deliver_here(self, mail: Mail) -> None:
+        self.host.receive(mail)
+
+    def finished(self, instance: Instance, draft: Draft) -> None:
+        """An instance has ended: tell who waits, and let it leave memory."""
+        completed = next((event for event in draft.events if type(event) is RunCompleted), None)
+        if completed is not None:
+            self._on_finished(state_of(instance.head, None, completed))
+        self.host.drop(instance)
+
+    def consumed(self, id: str, keys: Sequence[str]) -> None:
+        self.host.consumed(id, keys)
+
+    def schedule(self, due: int, id: str, number: int) -> None:
+        self.host.schedule(due, id, number)
+
+    def drop(self, instance: Instance) -> None:
+        self.host.drop(instance)
+
+    def stalled(self, instance: Instance, stall: Stall) -> None:
+        self.counts[f"stalled:{stall.reason}"] += 1
+        log.warning("%s %s stands still: %s: %s", instance.head.name, instance.id, stall.reason, stall.description)
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def chance(self, event: Any) -> float:
+        """A number in [0, 1) for the jitter of a retry, the same when the same failure is asked about twice."""
+        return random.Random(f"{event.number}.{event.attempt}.{event.at}").random()  # noqa: S311 not a secret
+
+    def start_attempt(self, address: Address, wait: Wait) -> None:
+        self.attempts.start(self.lease.app, address, wait)
+
+    def cancel_attempt(self, address: Address) -> None:
+        self.attempts.cancel(address)
+
+    # -- attempts -------------------------------------------------------------------------------------------------
+
+    def _attempt_ended(self, running: Running, outcome: Outcome) -> None:
+        self.host.tell(running.address[0], attempt_message(running, outcome, self.clock.now()))
+
+    def _attempt_beaten(self, running: Running, details: Payload) -> None:
+        _, execution, generation, number = running.address
+        event = HeartbeatSeen(at=self.clock.now(), number=number, details=details)
+        self.host.tell(running.address[0], Message(event, None, execution, generation))
+
+    # -- recovery -------------------------------------------------------------------------------------------------
+
+    def _restore(self, loaded: Loaded) -> Instance:
+        return Instance.restore(self, loaded)
+
+    async def _recover_calls(self) -> None:
+        """Run again what was in flight when the last owner died."""
+        after = ""
+        while True:
+            page: list[OpenCall] = await self.store.recover(self.lease, after, RECOVER_PAGE)
+            for call in page:
+                self._recover(call)
+            if not page:
+                return
+            after = page[-1].instance
+
+    def _recover(self, call: OpenCall) -> None:
+        wait = call.wait
+        if wait.state != "held":
+            return
+        if wait.due is not None and wait.due > self.clock.now():
+            self.schedule(wait.due, call.instance, wait.number)
+        else:
+            self.start_attempt((call.instance, call.execution, call.generation, wait.number), wait)
+
+    async def _retry_stalled(self) -> None:
+        """Try those again whose code is another than the one that stalled."""
+        cursor: str | None = None
+        while True:
+            page = await self.store.find(Query(app=self.lease.app, stalled=True), cursor, 200)
+            for head in page.heads:
+                if head.stalled is not None and self.executor.fingerprint(head.name) != head.stalled.fingerprint:
+                    self.host.visit(head.id, _unstall)
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def __repr__(self) -> str:
+        return f"<Shard {self.shard} of {self.lease.app}, epoch {self.lease.epoch}: {self.host!r}, {self.attempts!r}>"
+
+
+def _unstall(actor: Any) -> None:
+    if actor is not None:
+        actor.unstall()

@@ -1,0 +1,286 @@
+"""Every error that Perdure raises, in one tree; each names what it is about and says what to do.
+
+    PerdureError
+    ├── UsageError                      the caller's mistake; nothing was written
+    │   ├── InvalidArgument      1001   an argument has a value that cannot be used
+    │   ├── NotEncodable         1002   a value cannot be stored as a payload
+    │   ├── NotDecodable         1003   a payload does not fit the type that is asked for
+    │   ├── AlreadyRegistered    1004   two functions under one name
+    │   ├── NotDeterministic     1005   workflow code that could not be replayed (found by the lint)
+    │   ├── NotStarted           1006   a workflow was called where only `.start()` makes it durable
+    │   ├── NotOpen              1007   the app or client is not open
+    │   ├── UnknownConfiguration 1008   a configuration key that does not exist
+    │   ├── NotInWorkflow        1009   an operation that workflow code must leave to an activity
+    │   ├── OnlyInWorkflow       1010   an operation that exists only inside a workflow or activity
+    │   └── ForkedEngine         1011   an engine inherited over fork()
+    ├── InstanceError                   an instance is not as the call needs it
+    │   ├── InstanceNotFound     1201
+    │   ├── InstanceExists       1202
+    │   ├── InstanceNotFinished  1203
+    │   ├── InstanceFinished     1204
+    │   ├── MailboxFull          1205
+    │   └── EventNotRerunnable   1206
+    ├── OutcomeError                    how durable work ended
+    │   ├── WorkflowFailed       1301
+    │   ├── WorkflowCancelled    1302
+    │   ├── WorkflowTerminated   1303
+    │   ├── ActivityFailed       1311
+    │   ├── ActivityTimedOut     1312
+    │   ├── ChildWorkflowFailed  1313
+    │   ├── RemoteError          1314   one link of a cause chain that crossed the durable boundary
+    │   └── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
+    ├── StoreError                      the database's side
+    │   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
+    │   ├── StoreCorrupt         1402
+    │   ├── StoreFull            1403
+    │   ├── StoreVersion         1404
+    │   ├── StoreNotUsable       1405   the address or the place cannot hold a store
+    │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
+    │   ├── StoreRolledBack      1407
+    │   └── Fenced               1408   the lease of the shard is somebody else's
+    └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
+        ├── WorkflowNotRegistered 1501
+        ├── VersionNotRegistered  1502
+        ├── NonDeterminism        1503
+        ├── PayloadTooLarge       1504
+        ├── PayloadNotDecodable   1505
+        ├── TurnTooLong           1506
+        ├── HistoryTooLong        1507
+        ├── HistoryCorrupt        1508
+        └── Quarantined           1509
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PerdureError(Exception):
+    """Base of all errors of Perdure. `code` is stable over versions."""
+
+    code: ClassVar[str] = "PERDURE-1000"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} [{self.code}]"
+
+
+class UsageError(PerdureError):
+    """The call was wrong; nothing was written."""
+
+
+class InvalidArgument(UsageError, ValueError):
+    code = "PERDURE-1001"
+
+
+class NotEncodable(UsageError, TypeError):
+    code = "PERDURE-1002"
+
+
+class NotDecodable(UsageError, ValueError):
+    code = "PERDURE-1003"
+
+
+class AlreadyRegistered(UsageError):
+    code = "PERDURE-1004"
+
+
+class NotDeterministic(UsageError):
+    code = "PERDURE-1005"
+
+
+class NotStarted(UsageError):
+    code = "PERDURE-1006"
+
+
+class NotOpen(UsageError):
+    code = "PERDURE-1007"
+
+
+class UnknownConfiguration(UsageError):
+    code = "PERDURE-1008"
+
+
+class NotInWorkflow(UsageError):
+    code = "PERDURE-1009"
+
+
+class OnlyInWorkflow(UsageError):
+    code = "PERDURE-1010"
+
+
+class ForkedEngine(UsageError):
+    code = "PERDURE-1011"
+
+
+class InstanceError(PerdureError):
+    """An instance is not in the state that the call needs."""
+
+    def __init__(self, message: str, instance_id: str = "") -> None:
+        super().__init__(message)
+        self.instance_id = instance_id
+
+
+class InstanceNotFound(InstanceError, LookupError):
+    code = "PERDURE-1201"
+
+
+class InstanceExists(InstanceError):
+    code = "PERDURE-1202"
+
+
+class InstanceNotFinished(InstanceError):
+    code = "PERDURE-1203"
+
+
+class InstanceFinished(InstanceError):
+    code = "PERDURE-1204"
+
+
+class MailboxFull(InstanceError):
+    code = "PERDURE-1205"
+
+
+class EventNotRerunnable(InstanceError):
+    code = "PERDURE-1206"
+
+
+class OutcomeError(PerdureError):
+    """Durable work ended without a result. `__cause__` is the chain of what went wrong, as far as it is known."""
+
+
+class WorkflowFailed(OutcomeError):
+    code = "PERDURE-1301"
+
+
+class WorkflowCancelled(OutcomeError):
+    code = "PERDURE-1302"
+
+
+class WorkflowTerminated(OutcomeError):
+    code = "PERDURE-1303"
+
+
+class ActivityFailed(OutcomeError):
+    """An activity failed for good. `type` is the name of the error's class where it was raised."""
+
+    code = "PERDURE-1311"
+
+    def __init__(self, message: str, type: str = "", attempt: int = 1) -> None:
+        super().__init__(message)
+        self.type = type
+        self.attempt = attempt
+
+
+class ActivityTimedOut(ActivityFailed, TimeoutError):
+    code = "PERDURE-1312"
+
+
+class ChildWorkflowFailed(OutcomeError):
+    code = "PERDURE-1313"
+
+    def __init__(self, message: str, type: str = "", instance_id: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+        self.instance_id = instance_id
+
+
+class RemoteError(OutcomeError):
+    """An error as it was on the other side of the durable boundary: `type`, message and `stack` as text."""
+
+    code = "PERDURE-1314"
+
+    def __init__(self, type: str, message: str, stack: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.stack = stack
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" + (f"\n{self.stack}" if self.stack else "")
+
+
+class ApplicationError(OutcomeError):
+    """Raise it from an activity or workflow to fail with a type of your choice, and `retryable=False` to fail at once."""
+
+    code = "PERDURE-1315"
+
+    def __init__(self, message: str, *, type: str = "ApplicationError", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.type = type
+        self.retryable = retryable
+
+
+class StoreError(PerdureError):
+    """The database's side of a problem."""
+
+
+class StoreUnavailable(StoreError):
+    code = "PERDURE-1401"
+
+
+class StoreCorrupt(StoreError):
+    code = "PERDURE-1402"
+
+
+class StoreFull(StoreError):
+    code = "PERDURE-1403"
+
+
+class StoreVersion(StoreError):
+    code = "PERDURE-1404"
+
+
+class StoreNotUsable(StoreError):
+    code = "PERDURE-1405"
+
+
+class StoreOwned(StoreError):
+    code = "PERDURE-1406"
+
+
+class StoreRolledBack(StoreError):
+    code = "PERDURE-1407"
+
+
+class Fenced(StoreError):
+    code = "PERDURE-1408"
+
+
+class Stalled(PerdureError):
+    """Why an instance stands still until the cause changes; see `InstanceState.stalled`."""
+
+
+class WorkflowNotRegistered(Stalled):
+    code = "PERDURE-1501"
+
+
+class VersionNotRegistered(Stalled):
+    code = "PERDURE-1502"
+
+
+class NonDeterminism(Stalled):
+    code = "PERDURE-1503"
+
+
+class PayloadTooLarge(Stalled):
+    code = "PERDURE-1504"
+
+
+class PayloadNotDecodable(Stalled):
+    code = "PERDURE-1505"
+
+
+class TurnTooLong(Stalled):
+    code = "PERDURE-1506"
+
+
+class HistoryTooLong(Stalled):
+    code = "PERDURE-1507"
+
+
+class HistoryCorrupt(Stalled):
+    code = "PERDURE-1508"
+
+
+class Quarantined(Stalled):
+    code = "PERDURE-1509"

@@ -1,0 +1,204 @@
+"""What workflow code asked for during a turn: imperatives, each with the event of the same root that confirms it.
+
+`number` counts the actions of a run that history records, from 1 (remote SDKs: from what they like); waits for events
+count down from `FIRST_EVENT_WAIT`, since history has no event for them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from perdure.codec import Payload
+from perdure.history.events import Failure, Router, TimerOrigin, Trace
+
+FIRST_EVENT_WAIT = -10
+"""Numbers above it and below 0 are the engine's own waits: START_WAIT and TIMEOUT_WAIT."""
+START_WAIT = -1
+TIMEOUT_WAIT = -2
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How often and when a failed attempt is made again. Times in seconds; None: no bound."""
+
+    max_attempts: int | None = None
+    initial_interval: float = 1.0
+    backoff: float = 2.0
+    max_interval: float | None = None
+    jitter: float = 0.0
+    total_timeout: float | None = None
+    non_retryable: tuple[str, ...] = ()
+
+
+class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What the engine must know of an activity call to run its attempts. Times in seconds."""
+
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    heartbeat_timeout: float | None = None
+
+
+NO_OPTIONS = CallOptions()
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all actions. `line` is the place in the source that asked, as "file.py:12 in checkout"."""
+
+    number: int = 0
+    line: str | None = None
+    router: Router | None = None
+
+
+class ScheduleActivity(Action):
+    name: str
+    input: Payload | None = None
+    app: str | None = None
+    options: CallOptions = NO_OPTIONS
+    version: str | None = None
+    key: str | None = None
+    tags: dict[str, str] | None = None
+    trace: Trace | None = None
+    propagation: int | None = None
+
+
+class CancelActivity(Action):
+    pass
+
+
+class CreateChild(Action):
+    """`instance` empty: the engine derives the id from the parent's."""
+
+    name: str
+    instance: str = ""
+    input: Payload | None = None
+    app: str | None = None
+    version: str | None = None
+    tags: dict[str, str] | None = None
+    timeout: int | None = None
+    trace: Trace | None = None
+    retry_of: str | None = None
+    propagation: int | None = None
+
+
+class CancelChild(Action):
+    reason: str | None = None
+
+
+class CreateDetached(Action):
+    name: str
+    instance: str = ""
+    input: Payload | None = None
+    app: str | None = None
+    version: str | None = None
+    tags: dict[str, str] | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+    timeout: int | None = None
+    execution: str | None = None
+    trace: Trace | None = None
+
+
+class CreateTimer(Action):
+    due: int
+    due_nanos: int = 0
+    name: str | None = None
+    origin: TimerOrigin | None = None
+
+
+class CancelTimer(Action):
+    pass
+
+
+class WaitForEvent(Action):
+    """Only a wait row: history needs no event for it."""
+
+    name: str
+    until: int | None = None
+
+
+class StopWaiting(Action):
+    pass
+
+
+class SendEvent(Action):
+    instance: str
+    name: str
+    data: Payload | None = None
+    app: str | None = None
+
+
+class TerminateInstance(Action):
+    instance: str
+    output: Payload | None = None
+    recursive: bool = False
+
+
+class SetStatus(Action):
+    status: Payload
+
+
+class CompleteRun(Action):
+    """The run ends; `status` is completed, failed, canceled or terminated.
+
+    `keep_calls`: activities that nobody awaits still run (generator style and remote SDKs); otherwise they are canceled.
+    """
+
+    status: str
+    output: Payload | None = None
+    failure: Failure | None = None
+    details: str | None = None
+    keep_calls: bool = False
+
+
+class ContinueRun(Action):
+    """The run ends and its next generation starts with `input`; `events` are carried over, in order."""
+
+    input: Payload | None = None
+    version: str | None = None
+    events: list[Any] = []
+    name: str | None = None
+
+
+class ReportMissingVersion(Action):
+    pass
+
+
+class SignalEntity(Action):
+    target: str
+    operation: str
+    request: str = ""
+    input: Payload | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+
+
+class CallEntity(Action):
+    target: str
+    operation: str
+    request: str = ""
+    input: Payload | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+    parent_instance: str | None = None
+    parent_execution: str | None = None
+
+
+class RequestEntityLock(Action):
+    section: str
+    locks: list[str] = []
+    position: int = 0
+    parent_instance: str | None = None
+
+
+class UnlockEntity(Action):
+    section: str
+    target: str | None = None
+    parent_instance: str | None = None
+
+
+class RewindRun(Action):
+    """A remote SDK's own new history for a failed run, as a segment's bytes."""
+
+    history: Raw

@@ -1,0 +1,70 @@
+"""Which recorded events a run's code sees, and when: suspension holds them back until it is lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.history.events import CONFIRMATIONS, RunResumed, RunSuspended, TurnStarted
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One turn as the code sees it: events to deliver at `at`, and the confirmations that history holds for it."""
+
+    at: int
+    events: list[Any]
+    recorded: list[Any]
+
+
+class Gate:
+    """Lets events through while the run is not suspended; keeps them in order otherwise."""
+
+    __slots__ = ("held", "shut")
+
+    def __init__(self) -> None:
+        self.shut = False
+        self.held: list[Any] = []
+
+    def pass_through(self, events: Sequence[Any]) -> list[Any]:
+        """What the code sees of these events now."""
+        if not self.shut and not any(type(event) is RunSuspended for event in events):
+            return list(events)
+        seen: list[Any] = []
+        for event in events:
+            if type(event) is RunSuspended:
+                self.shut = True
+            elif type(event) is RunResumed:
+                self.shut = False
+                seen.extend(self.held)
+                self.held.clear()
+            elif self.shut:
+                self.held.append(event)
+            else:
+                seen.append(event)
+        return seen
+
+
+def deliveries(segments: Iterable[Sequence[Any]], gate: Gate | None = None) -> Iterator[Delivery]:
+    """The turns of a history, oldest first. `gate` is left as history leaves it.
+
+    A turn begins with its TurnStarted, wherever the borders of segments lie.
+    """
+    gate = gate or Gate()
+    for turn in turns(event for segment in segments for event in segment):
+        arrived = [event for event in turn if not isinstance(event, CONFIRMATIONS)]
+        recorded = [event for event in turn if isinstance(event, CONFIRMATIONS)]
+        yield Delivery(turn[0].at, gate.pass_through(arrived), recorded)
+
+
+def turns(events: Iterable[Any]) -> Iterator[list[Any]]:
+    """The events of each turn, oldest first."""
+    turn: list[Any] = []
+    for event in events:
+        if isinstance(event, TurnStarted) and turn:
+            yield turn
+            turn = []
+        turn.append(event)
+    if turn:
+        yield turn

@@ -1,0 +1,413 @@
+"""What happened to a run: every event there is, as frozen records with one JSON form.
+
+A history is a list of segments, one per committed turn; a segment is a JSON array of events that begins with
+`TurnStarted`. An event that confirms an action carries the action's `number`; a result names the `number` it answers.
+Fields that only remote SDKs use are here too, so that nothing of theirs is lost between a turn and its replay.
+Times are microseconds since 1970 UTC; a field `..._nanos` keeps the rest (0 to 999) that a remote client sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from perdure.codec import Payload
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Part of an event."""
+
+
+class Router(Record):
+    """The apps between which a remote event travels."""
+
+    source_app: str = ""
+    target_app: str | None = None
+    target_namespace: str | None = None
+
+
+class Trace(Record):
+    """W3C trace context, carried and never read."""
+
+    parent: str = ""
+    span: str = ""
+    state: str | None = None
+
+
+class Parent(Record):
+    """Who waits for a child workflow: instance, its run, and the number of the call."""
+
+    instance: str
+    execution: str
+    generation: int
+    number: int
+    name: str | None = None
+    version: str | None = None
+    app: str | None = None
+    namespace: str | None = None
+
+
+class Failure(Record):
+    """An error as text, with its chain of causes."""
+
+    type: str
+    message: str
+    stack: str | None = None
+    cause: Failure | None = None
+    non_retryable: bool = False
+    properties: dict[str, Any] | None = None
+
+
+class TimerOrigin(Record):
+    """Why a remote SDK created a timer: `kind` is timer, event, activity-retry or child-retry; `about` names which."""
+
+    kind: str
+    about: str = ""
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag=True
+):
+    """Base of all events. `at` is when it happened."""
+
+    at: int = 0
+    at_nanos: int = 0
+    router: Router | None = None
+
+
+class TurnStarted(Event):
+    """A turn began; `at` is the time that workflow code sees during it."""
+
+    patches: list[str] | None = None
+    version: str | None = None
+
+
+class TurnCompleted(Event):
+    """Only kept for histories of other engines."""
+
+
+class RunStarted(Event):
+    name: str
+    input: Payload | None = None
+    version: str | None = None
+    execution: str = ""
+    generation: int = 1
+    parent: Parent | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+    trace: Trace | None = None
+    span: str | None = None
+    tags: dict[str, str] | None = None
+    timeout: int | None = None
+    """Run timeout in microseconds."""
+
+
+class RunCompleted(Event):
+    """The run ended; `status` is completed, failed, canceled or terminated."""
+
+    status: str
+    output: Payload | None = None
+    failure: Failure | None = None
+
+
+class RunContinued(Event):
+    """The run ended by starting its next generation with `input`."""
+
+    input: Payload | None = None
+    version: str | None = None
+
+
+class RunTerminated(Event):
+    output: Payload | None = None
+    recursive: bool = False
+
+
+class RunCancelRequested(Event):
+    reason: str | None = None
+
+
+class RunSuspended(Event):
+    reason: Payload | None = None
+    by: str | None = None
+
+
+class RunResumed(Event):
+    reason: Payload | None = None
+
+
+class RunStalled(Event):
+    reason: str
+    description: str | None = None
+
+
+class RunRewound(Event):
+    reason: Payload | None = None
+    execution: str | None = None
+    instance: str | None = None
+    trace: Trace | None = None
+    name: str | None = None
+    version: str | None = None
+    input: Payload | None = None
+    parent: Parent | None = None
+    tags: dict[str, str] | None = None
+
+
+class RunForked(Event):
+    """A new instance takes over the history of another one before its action `number`, and what came next as mail.
+
+    `history` holds the events of the turns that are kept; `arrivals` those that the first turn of its own takes.
+    """
+
+    source: str
+    number: int
+    history: list[AnyEvent]
+    arrivals: list[AnyEvent]
+
+
+class ActivityScheduled(Event):
+    number: int
+    name: str
+    input: Payload | None = None
+    version: str | None = None
+    app: str | None = None
+    key: str | None = None
+    """Idempotency key given by a remote SDK; in-process calls derive theirs from run and number."""
+    tags: dict[str, str] | None = None
+    trace: Trace | None = None
+    rerun_of: str | None = None
+    propagation: int | None = None
+
+
+class ActivityCompleted(Event):
+    number: int
+    result: Payload | None = None
+    attempt: int = 1
+    started: int | None = None
+    key: str | None = None
+    attestation: Raw | None = None
+    signer: Raw | None = None
+
+
+class ActivityFailed(Event):
+    number: int
+    failure: Failure
+    attempt: int = 1
+    started: int | None = None
+    timed_out: bool = False
+    key: str | None = None
+    attestation: Raw | None = None
+    signer: Raw | None = None
+
+
+class ActivityCanceled(Event):
+    number: int
+
+
+class ChildCreated(Event):
+    number: int
+    instance: str
+    name: str
+    input: Payload | None = None
+    version: str | None = None
+    app: str | None = None
+    tags: dict[str, str] | None = None
+    trace: Trace | None = None
+    rerun_of: str | None = None
+    retry_of: str | None = None
+    propagation: int | None = None
+
+
+class ChildCompleted(Event):
+    number: int
+    result: Payload | None = None
+    attestation: Raw | None = None
+    signer: Raw | None = None
+
+
+class ChildFailed(Event):
+    number: int
+    failure: Failure
+    attestation: Raw | None = None
+    signer: Raw | None = None
+
+
+class ChildCanceled(Event):
+    number: int
+
+
+class DetachedCreated(Event):
+    number: int
+    instance: str
+    name: str = ""
+    input: Payload | None = None
+
+
+class TimerCreated(Event):
+    number: int
+    due: int
+    due_nanos: int = 0
+    name: str | None = None
+    origin: TimerOrigin | None = None
+    rerun_of: str | None = None
+
+
+class TimerFired(Event):
+    number: int
+    due: int = 0
+    due_nanos: int = 0
+
+
+class TimerCanceled(Event):
+    number: int
+
+
+class EventRaised(Event):
+    """An external event arrived; `key` is the id of the message that brought it."""
+
+    name: str
+    data: Payload | None = None
+    key: str | None = None
+
+
+class EventSent(Event):
+    number: int
+    instance: str
+    name: str
+    data: Payload | None = None
+    app: str | None = None
+
+
+class NoteRecorded(Event):
+    """Free text of another engine's history."""
+
+    data: Payload | None = None
+
+
+class StateRecorded(Event):
+    """A state snapshot of another engine's history, verbatim."""
+
+    state: Raw | None = None
+
+
+class EntitySignaled(Event):
+    number: int
+    request: str
+    operation: str
+    target: str | None = None
+    input: Payload | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+
+
+class EntityCalled(Event):
+    number: int
+    request: str
+    operation: str
+    target: str | None = None
+    input: Payload | None = None
+    scheduled: int | None = None
+    scheduled_nanos: int = 0
+    parent_instance: str | None = None
+    parent_execution: str | None = None
+
+
+class EntityCompleted(Event):
+    request: str
+    output: Payload | None = None
+
+
+class EntityFailed(Event):
+    request: str
+    failure: Failure
+
+
+class EntityLockRequested(Event):
+    number: int
+    section: str
+    locks: list[str] = []
+    position: int = 0
+    parent_instance: str | None = None
+
+
+class EntityLockGranted(Event):
+    section: str
+
+
+class EntityUnlocked(Event):
+    number: int
+    section: str
+    target: str | None = None
+    parent_instance: str | None = None
+
+
+AnyEvent = (
+    TurnStarted
+    | TurnCompleted
+    | RunStarted
+    | RunCompleted
+    | RunContinued
+    | RunTerminated
+    | RunCancelRequested
+    | RunSuspended
+    | RunResumed
+    | RunStalled
+    | RunRewound
+    | RunForked
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | ActivityCanceled
+    | ChildCreated
+    | ChildCompleted
+    | ChildFailed
+    | ChildCanceled
+    | DetachedCreated
+    | TimerCreated
+    | TimerFired
+    | TimerCanceled
+    | EventRaised
+    | EventSent
+    | NoteRecorded
+    | StateRecorded
+    | EntitySignaled
+    | EntityCalled
+    | EntityCompleted
+    | EntityFailed
+    | EntityLockRequested
+    | EntityLockGranted
+    | EntityUnlocked
+)
+
+CONFIRMATIONS = (
+    ActivityScheduled,
+    ChildCreated,
+    DetachedCreated,
+    TimerCreated,
+    EventSent,
+    EntitySignaled,
+    EntityCalled,
+    EntityLockRequested,
+    EntityUnlocked,
+)
+"""Events that record an action of workflow code; replay matches them by number, kind, name and app."""
+
+_encoder = msgspec.json.Encoder()
+_event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)
+_segment_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[AnyEvent])
+
+encode_event = _encoder.encode
+"""One event as JSON bytes."""
+encode_segment = _encoder.encode
+"""The events of one turn as a JSON array."""
+
+
+def decode_event(data: bytes) -> Any:
+    """Raises ValueError if the bytes are no event."""
+    return _event_decoder.decode(data)
+
+
+def decode_segment(data: bytes) -> list[Any]:
+    """Raises ValueError if the bytes are no list of events."""
+    return _segment_decoder.decode(data)

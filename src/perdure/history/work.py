@@ -1,0 +1,62 @@
+"""What passes between the engine and whoever runs user code: which run, which attempt, and how it went."""
+
+from __future__ import annotations
+
+import msgspec
+
+from perdure.codec import Payload
+from perdure.history.events import Failure
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """Which run this is, as its code may know it. `started` is the first turn's time, microseconds since 1970 UTC."""
+
+    app: str
+    instance: str
+    execution: str
+    generation: int
+    name: str
+    started: int
+    parent: str | None = None
+    tags: dict[str, str] | None = None
+
+
+class Stall(msgspec.Struct, frozen=True, gc=False):
+    """Why code could not take a turn. `fingerprint` names the code, so that other code is worth another try."""
+
+    reason: str
+    description: str
+    fingerprint: str | None = None
+    line: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """One attempt of an activity call. `timeout` in seconds; `details` are those of the last heartbeat before it."""
+
+    app: str
+    instance: str
+    name: str
+    attempt: int
+    key: str
+    input: Payload | None
+    timeout: float | None
+    details: Payload | None
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """How an attempt ended: with a result, or with a failure."""
+
+    result: Payload | None = None
+    failure: Failure | None = None
+    timed_out: bool = False
+
+
+class StartOptions(msgspec.Struct, frozen=True, gc=False):
+    """How an instance is started. Times in microseconds: `at` since 1970 UTC, `run_timeout` as a duration."""
+
+    id: str | None = None
+    at: int | None = None
+    tags: dict[str, str] | None = None
+    app_id: str | None = None
+    if_exists: str = "raise"
+    run_timeout: int | None = None

@@ -1,0 +1,1 @@
+"""What people write workflows with, and the in-process worker that runs them."""

@@ -1,0 +1,359 @@
+"""Driving workflows from outside: the client, its handles, and the port to the engine behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import msgspec
+
+from perdure.clock import SystemClock, to_microseconds
+from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.errors import (
+    InstanceNotFound,
+    InvalidArgument,
+    OutcomeError,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTerminated,
+)
+from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.history.state import Explanation, InstanceState
+from perdure.history.work import StartOptions
+from perdure.sdk.failures import to_exception
+from perdure.sdk.options import start_options
+from perdure.stores.contract import Query, Status
+
+R = TypeVar("R")
+LIST_PAGE = 100
+"""Instances that one page of `Client.list` reads."""
+BATCH_CONCURRENCY = 32
+"""How many instances a batch operation works on at once."""
+
+
+class Gateway(Protocol):
+    """What a client asks of an engine; the engine in this process fulfils it, or one behind a wire.
+
+    `execution` pins a call to one execution; None means the newest.
+    """
+
+    async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
+        """Begin an instance; (instance id, execution id) when it is durable. Raises InstanceExists."""
+
+    async def command(self, id: str, execution: str | None, event: Any, key: str) -> None:
+        """Send a command or event; returns when it is durable. Raises InstanceNotFound, MailboxFull."""
+
+    async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
+        """The finished instance, as soon as it is. Raises TimeoutError, InstanceNotFound."""
+
+    async def state(self, id: str, execution: str | None) -> InstanceState:
+        """Raises InstanceNotFound."""
+
+    async def events(self, id: str, after: int, limit: int) -> tuple[list[Any], int | None]:
+        """A page of history from segment `after` on, and where to go on (None: the end)."""
+
+    async def find(self, query: Query, cursor: str | None, limit: int) -> tuple[list[InstanceState], str | None]:
+        """A page of instances, newest first, without payloads."""
+
+    async def purge(self, id: str, execution: str | None, recursive: bool) -> int:
+        """Delete a finished instance; how many went. Raises InstanceNotFound, InstanceNotFinished."""
+
+    async def rerun(self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool) -> tuple[str, str]:
+        """A new instance that keeps the history before event number `from_event`."""
+
+    async def explain(self, id: str) -> Explanation:
+        """Why it is not finished."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of an instance as `Handle.state` and `Client.list` give it; values are decoded JSON."""
+
+    id: str
+    app: str
+    name: str
+    status: Status
+    execution_id: str
+    run: int
+    created: datetime
+    updated: datetime
+    finished: datetime | None = None
+    input: Any = None
+    output: Any = None
+    custom_status: Any = None
+    failure: BaseException | None = None
+    tags: dict[str, str] = {}
+    parent: str | None = None
+    suspended: Any = None
+    stalled: Any = None
+    version: str | None = None
+
+
+class Handle(Generic[R]):
+    """One instance. From `start` it is pinned to that execution; from `client.get` it means the newest."""
+
+    def __init__(self, client: Client, id: str, execution: str | None, result_type: Any = Any) -> None:
+        self.id = id
+        self.execution_id = execution
+        self._client = client
+        self._type = result_type
+
+    async def result(self, timeout: float | None = None) -> R:
+        """What the workflow returned, as soon as it did.
+
+        Raises WorkflowFailed (with the causes as `__cause__`), WorkflowCancelled or WorkflowTerminated; TimeoutError
+        after `timeout` seconds, which the workflow does not notice.
+        """
+        state = await self._client.gateway.outcome(self.id, self.execution_id, timeout)
+        if state.status == Status.COMPLETED:
+            return decode(state.output, self._type)  # type: ignore[no-any-return]
+        raise outcome_error(state)
+
+    async def state(self) -> State:
+        """Everything about the instance but its history. Raises InstanceNotFound."""
+        return shown(await self._client.gateway.state(self.id, self.execution_id))
+
+    async def raise_event(self, name: str, data: Any = None) -> None:
+        """Send an external event; returns when it is durable. An instance that is finished ignores it."""
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument("an external event needs a name, as text")
+        await self._send(EventRaised(at=self._client.now(), name=name, data=encode(data)))
+
+    async def cancel(self, reason: str = "") -> None:
+        """Deliver CancelledError to the workflow, so that its compensations run."""
+        await self._send(RunCancelRequested(at=self._client.now(), reason=reason or None))
+
+    async def suspend(self, reason: str = "") -> None:
+        """Hold the workflow's code until `resume`; events and results are kept."""
+        await self._send(RunSuspended(at=self._client.now(), reason=encode(reason)))
+
+    async def resume(self, reason: str = "") -> None:
+        """Let the code go on; also tries a stalled instance again."""
+        await self._send(RunResumed(at=self._client.now(), reason=encode(reason)))
+
+    async def terminate(self, output: Any = None, recursive: bool = True) -> None:
+        """End the instance at once, and its children if `recursive`. No code of it runs any more."""
+        await self._send(RunTerminated(at=self._client.now(), output=encode(output), recursive=recursive))
+
+    async def purge(self, recursive: bool = True) -> int:
+        """Delete the finished instance, and its finished children if `recursive`; how many went."""
+        return await self._client.gateway.purge(self.id, self.execution_id, recursive)
+
+    async def rerun(self, from_event: int, *, id: str | None = None, input: Any = msgspec.UNSET) -> Handle[R]:
+        """A new instance that keeps the history before the action numbered `from_event` and runs on from there.
+
+        `input` replaces the workflow's input. Raises EventNotRerunnable if there is no such action.
+        """
+        replace = input is not msgspec.UNSET
+        payload = encode_arguments((input,), {}) if replace else None
+        new_id, execution = await self._client.gateway.rerun(self.id, from_event, id, payload, replace)
+        return Handle(self._client, new_id, execution, self._type)
+
+    async def history(self) -> AsyncIterator[Any]:
+        """The events of the current run, oldest first."""
+        after: int | None = 0
+        while after is not None:
+            events, after = await self._client.gateway.events(self.id, after, LIST_PAGE)
+            for event in events:
+                yield event
+
+    async def explain(self) -> Explanation:
+        """Why the instance is not finished, since when, and what moves it."""
+        return await self._client.gateway.explain(self.id)
+
+    async def _send(self, event: Any) -> None:
+        await self._client.gateway.command(self.id, self.execution_id, event, self._client.fresh_key())
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id}>"
+
+
+class UntypedWorkflow:
+    """A workflow by its name, for programs that do not have its function."""
+
+    def __init__(self, client: Client, name: str, options: StartOptions) -> None:
+        self.name = name
+        self._client = client
+        self._options = options
+
+    def with_options(self, **options: Any) -> UntypedWorkflow:
+        """The options of `Workflow.with_options`."""
+        defaults: dict[str, Any] = {"id": None, "at": None, "tags": None, "app_id": None, "if_exists": "raise", "run_timeout": None}
+        unknown = set(options) - set(defaults)
+        if unknown:
+            raise InvalidArgument(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(defaults)}")
+        return UntypedWorkflow(self._client, self.name, start_options(**{**defaults, **options}))
+
+    async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Begin an instance; its handle once it is durable."""
+        return await self._client.start_workflow(self.name, encode_arguments(args, kwargs), self._options, Any)
+
+
+class Client:
+    """Starts, finds and steers instances through a gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._clock = SystemClock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    def workflow(self, name: str) -> UntypedWorkflow:
+        """The untyped twin of a workflow, by name."""
+        return UntypedWorkflow(self, name, StartOptions())
+
+    def get(self, id: str) -> Handle[Any]:
+        """The handle of an existing instance, without I/O; it means the newest execution."""
+        if not isinstance(id, str) or not id:
+            raise InvalidArgument("client.get needs the instance's id, as text")
+        return Handle(self, id, None)
+
+    async def start_workflow(self, name: str, input: Payload, options: StartOptions, result_type: Any) -> Handle[Any]:
+        id, execution = await self.gateway.start(name, input, options)
+        return Handle(self, id, execution, result_type)
+
+    async def list(
+        self,
+        *,
+        name: str | None = None,
+        status: str | Sequence[str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        finished_after: datetime | None = None,
+        finished_before: datetime | None = None,
+        tags: dict[str, str] | None = None,
+        parent: str | None = None,
+        text: str | None = None,
+        suspended: bool | None = None,
+        stalled: bool | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[State]:
+        """Instances that meet all conditions, newest first; `limit` of them at most."""
+        query = Query(
+            name=name,
+            status=_statuses(status),
+            created_after=_micros(created_after),
+            created_before=_micros(created_before),
+            finished_after=_micros(finished_after),
+            finished_before=_micros(finished_before),
+            tags=tags,
+            parent=parent,
+            text=text,
+            suspended=suspended,
+            stalled=stalled,
+        )
+        cursor: str | None = None
+        left = limit if limit is not None else -1
+        while left != 0:
+            page = LIST_PAGE if left < 0 else min(LIST_PAGE, left)
+            states, cursor = await self.gateway.find(query, cursor, page)
+            for state in states:
+                yield shown(state)
+            left -= len(states)
+            if cursor is None:
+                return
+
+    async def terminate_all(self, output: Any = None, recursive: bool = True, **filters: Any) -> int:
+        """Terminate the unfinished instances that `list` would give; how many."""
+        return await self._each(lambda handle: handle.terminate(output, recursive), _UNFINISHED, filters)
+
+    async def cancel_all(self, reason: str = "", **filters: Any) -> int:
+        """Cancel the unfinished instances that `list` would give; how many."""
+        return await self._each(lambda handle: handle.cancel(reason), _UNFINISHED, filters)
+
+    async def resume_all(self, reason: str = "", **filters: Any) -> int:
+        """Resume the unfinished instances that `list` would give; how many."""
+        return await self._each(lambda handle: handle.resume(reason), _UNFINISHED, filters)
+
+    async def purge_all(self, recursive: bool = True, **filters: Any) -> int:
+        """Purge the finished instances that `list` would give; how many, with their children."""
+        return await self._each(lambda handle: handle.purge(recursive), _FINISHED, filters)
+
+    async def _each(self, work: Any, statuses: tuple[Status, ...], filters: dict[str, Any]) -> int:
+        if filters.get("status") is None:
+            filters["status"] = statuses
+        ids = [state.id async for state in self.list(**filters)]
+        gate = asyncio.Semaphore(BATCH_CONCURRENCY)
+
+        async def one(id: str) -> int:
+            async with gate:
+                try:
+                    count = await work(self.get(id))
+                except InstanceNotFound:
+                    return 0  # because a parent's recursive purge may have taken it along
+                return count if isinstance(count, int) else 1
+
+        return sum(await asyncio.gather(*(one(id) for id in ids)))
+
+    def now(self) -> int:
+        return self._clock.now()
+
+    def fresh_key(self) -> str:
+        """An id for a message, so that a repetition of it is noticed."""
+        return self._clock.token()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.gateway!r}>"
+
+
+_UNFINISHED = (Status.PENDING, Status.RUNNING)
+_FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.TERMINATED)
+
+
+def shown(state: InstanceState) -> State:
+    """A snapshot with its payloads decoded."""
+    return State(
+        id=state.id,
+        app=state.app,
+        name=state.name,
+        status=state.status,
+        execution_id=state.execution,
+        run=state.generation,
+        created=state.created,
+        updated=state.updated,
+        finished=state.finished,
+        input=decode(state.input),
+        output=decode(state.output),
+        custom_status=decode(state.custom_status),
+        failure=outcome_error(state) if state.is_finished and state.status != Status.COMPLETED else None,
+        tags=state.tags or {},
+        parent=state.parent,
+        suspended=state.suspended,
+        stalled=state.stalled,
+        version=state.version,
+    )
+
+
+def outcome_error(state: InstanceState) -> OutcomeError:
+    """The error for an instance that finished without a result."""
+    what = f"workflow {state.name} ({state.id})"
+    if state.status == Status.CANCELED:
+        return WorkflowCancelled(f"{what} was cancelled")
+    if state.status == Status.TERMINATED:
+        return WorkflowTerminated(f"{what} was terminated")
+    failure = state.failure
+    if failure is None:
+        return WorkflowFailed(f"{what} failed")
+    error = WorkflowFailed(f"{what} failed: {failure.type}: {failure.message}")
+    error.__cause__ = to_exception(failure)
+    return error
+
+
+def _statuses(status: str | Sequence[str] | None) -> tuple[str, ...]:
+    if status is None:
+        return ()
+    given = (status,) if isinstance(status, str) else tuple(status)
+    for one in given:
+        if one.lower() not in set(Status):
+            raise InvalidArgument(f"status {one!r} is none of {', '.join(Status)}")
+    return tuple(one.lower() for one in given)
+
+
+def _micros(at: datetime | None) -> int | None:
+    return to_microseconds(at) if at is not None else None
+

@@ -1,0 +1,207 @@
+"""What workflow and activity code may ask of the engine around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random as _random
+import uuid as _uuid
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from perdure.clock import to_datetime
+from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.errors import InvalidArgument, OnlyInWorkflow
+from perdure.sdk.run import Run, calling_line, current_run, require_run
+
+T = TypeVar("T")
+
+
+def now() -> datetime:
+    """The current time, aware, in UTC; inside a workflow the time of the turn, the same in every replay."""
+    run = current_run()
+    return to_datetime(run.now) if run is not None else datetime.now(UTC)
+
+
+def random() -> _random.Random:
+    """A source of random numbers; inside a workflow one that repeats in every replay."""
+    run = current_run()
+    return run.random() if run is not None else _ORDINARY
+
+
+_ORDINARY = _random.Random()
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID; inside a workflow one that repeats in every replay."""
+    run = current_run()
+    return run.uuid4() if run is not None else _uuid.uuid4()
+
+
+async def wait_for_event(name: str, type: type[T] | Any = Any) -> T | Any:
+    """The data, as `type`, of the next external event called `name` (case does not matter), oldest first.
+
+    Bound the wait with `asyncio.timeout`.
+    """
+    run = require_run("wait_for_event")
+    if not isinstance(name, str) or not name:
+        raise InvalidArgument("wait_for_event needs the event's name, as text")
+    return run.decode(await run.next_event(name, calling_line()), type)
+
+
+def set_status(status: Any) -> None:
+    """Publish a value that `Handle.state` shows while the workflow runs, and after."""
+    require_run("set_status").set_status(encode(status))
+
+
+def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoReturn:
+    """End this run and start the workflow afresh with these arguments, under the same id and with an empty history.
+
+    `keep_events` carries external events over that no code has taken.
+    """
+    require_run("continue_as_new").continue_as_new(encode_arguments(args, kwargs), keep_events)
+
+
+def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | None = None) -> None:
+    """Raise an external event on another instance, from workflow code; durable with the turn.
+
+    An instance that does not exist or is finished drops it. Elsewhere use `Handle.raise_event`.
+    """
+    require_run("raise_event").send_event(instance_id, name, encode(data), app_id, calling_line())
+
+
+class WorkflowInfo:
+    """The run whose code is asking."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def app_id(self) -> str:
+        return self._run.identity.app
+
+    @property
+    def instance_id(self) -> str:
+        return self._run.identity.instance
+
+    @property
+    def execution_id(self) -> str:
+        return self._run.identity.execution
+
+    @property
+    def run(self) -> int:
+        """Which generation of the instance this is, from 1."""
+        return self._run.identity.generation
+
+    @property
+    def name(self) -> str:
+        return self._run.identity.name
+
+    @property
+    def parent_id(self) -> str | None:
+        return self._run.identity.parent
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self._run.identity.tags or {})
+
+    @property
+    def started(self) -> datetime:
+        return to_datetime(self._run.identity.started)
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._run.replaying
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that says each line once, however often the run is replayed, with instance and run in `extra`."""
+        return _ReplaySafe(self._run)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name} {self.instance_id} run {self.run}>"
+
+
+def workflow_context() -> WorkflowInfo:
+    """The run whose code is asking. Raises OnlyInWorkflow elsewhere."""
+    return WorkflowInfo(require_run("workflow_context"))
+
+
+class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, run: Run) -> None:
+        identity = run.identity
+        ids = {"app": identity.app, "instance": identity.instance, "run": identity.generation}
+        super().__init__(logging.getLogger(f"perdure.workflow.{identity.name}"), ids)
+        self._run = run
+
+    def isEnabledFor(self, level: int) -> bool:
+        return not self._run.replaying and not self._run.sealed and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+class ActivityInfo:
+    """The attempt whose code is asking."""
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        instance_id: str,
+        name: str,
+        attempt: int,
+        idempotency_key: str,
+        details: Payload | None,
+        beat: Callable[[Payload | None], None],
+    ) -> None:
+        self.app_id = app_id
+        self.instance_id = instance_id
+        """Of the workflow that called."""
+        self.name = name
+        self.attempt = attempt
+        """1 for the first attempt."""
+        self.idempotency_key = idempotency_key
+        """The same for every attempt of this call: send it on to make a repetition harmless."""
+        self._details = details
+        self._beat = beat
+        self._cancelled = asyncio.Event()
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Say that the attempt is alive; `details` reach the next attempt if this one fails. Any thread may call it."""
+        self._beat(encode(details) if details is not None else None)
+
+    def last_details(self, type: Any = Any) -> Any:
+        """The details of the newest heartbeat of an earlier attempt, None if there was none."""
+        return decode(self._details, type) if self._details is not None else None
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the workflow no longer wants the result; a thread has to ask, a coroutine gets CancelledError."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Called by the worker."""
+        self._cancelled.set()
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        ids = {"app": self.app_id, "instance": self.instance_id, "attempt": self.attempt}
+        return logging.LoggerAdapter(logging.getLogger(f"perdure.activity.{self.name}"), ids)
+
+    def __repr__(self) -> str:
+        return f"<activity {self.name} attempt {self.attempt} for {self.instance_id}>"
+
+
+ATTEMPT: contextvars.ContextVar[ActivityInfo] = contextvars.ContextVar("perdure_attempt")
+
+
+def activity_context() -> ActivityInfo:
+    """The attempt whose code is asking. Raises OnlyInWorkflow elsewhere."""
+    try:
+        return ATTEMPT.get()
+    except LookupError:
+        raise OnlyInWorkflow("activity_context works only inside an activity that a workflow called") from None

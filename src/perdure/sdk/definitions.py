@@ -1,0 +1,250 @@
+"""Activities and workflows as their authors hold them: what the decorators make of a function."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from perdure.codec import NOTHING, Payload, Signature, encode, encode_arguments
+from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
+from perdure.history.actions import CallOptions, CreateChild, CreateDetached, ScheduleActivity
+from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
+from perdure.history.work import StartOptions
+from perdure.sdk.client import Client, Handle
+from perdure.sdk.determinism import check_function
+from perdure.sdk.failures import activity_error, child_error
+from perdure.sdk.generator import drive
+from perdure.sdk.options import Retry, call_options, start_options
+from perdure.sdk.run import calling_line, current_run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Home(Protocol):
+    """The app that a definition belongs to."""
+
+    @property
+    def client(self) -> Client: ...
+
+
+class Activity(Generic[P, R]):
+    """A function that does I/O; durable when a workflow awaits it, an ordinary call elsewhere."""
+
+    def __init__(self, function: Callable[..., Any], name: str, options: CallOptions, app_id: str | None = None) -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self.function = function
+        self.options = options
+        self.app_id = app_id
+        self.is_async = inspect.iscoroutinefunction(function)
+        self.signature = Signature(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        if current_run() is None:
+            return self._run_here(args, kwargs)
+        return self._call(args, kwargs, calling_line())
+
+    def with_options(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: float | timedelta | None = None,
+        heartbeat_timeout: float | timedelta | None = None,
+        app_id: str | None = None,
+    ) -> Activity[P, R]:
+        """The same activity with other options for the calls made through it; None keeps what the decorator says."""
+        options = call_options(retry, timeout, heartbeat_timeout, self.options)
+        twin: Activity[P, R] = Activity(self.function, self.name, options, app_id or self.app_id)
+        twin.signature = self.signature
+        return twin
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
+        run = current_run()
+        assert run is not None
+        self.signature.check(args, kwargs)
+        payload = encode_arguments(args, kwargs)
+        result = await run.call_activity(
+            lambda number: ScheduleActivity(
+                number=number, line=line, name=self.name, input=payload, app=self.app_id, options=self.options
+            )
+        )
+        if type(result) is ActivityCompleted:
+            value: R = run.decode(result.result, self.signature.result)
+            return value
+        raise activity_error(self.name, result.failure, result.attempt, result.timed_out)  # type: ignore[union-attr]
+
+    async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        if self.is_async:
+            return await self.function(*args, **kwargs)  # type: ignore[no-any-return]
+        return await asyncio.to_thread(self.function, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<perdure activity {self.name}>"
+
+
+class Workflow(Generic[P, R]):
+    """A durable function: `.start()` begins an instance, `await` inside another workflow calls it as a child."""
+
+    def __init__(self, function: Callable[..., Any], name: str, home: Home, options: StartOptions | None = None) -> None:
+        functools.update_wrapper(self, function)
+        self.name = name
+        self.function = function
+        self.home = home
+        self.options = options or StartOptions()
+        self.is_generator = inspect.isgeneratorfunction(function)
+        self.signature = Signature(function, skip=1 if self.is_generator else 0)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        if current_run() is None:
+            raise NotStarted(
+                f"workflow {self.name} was called outside a workflow, where nothing would make it durable; write "
+                f"`handle = await {self.name}.start(...)` and `await handle.result()`"
+            )
+        return self._call(args, kwargs, calling_line())
+
+    def with_options(
+        self,
+        *,
+        id: str | None = None,
+        at: datetime | None = None,
+        tags: dict[str, str] | None = None,
+        app_id: str | None = None,
+        if_exists: str = "raise",
+        run_timeout: float | timedelta | None = None,
+    ) -> Workflow[P, R]:
+        """The same workflow with options for the instances started or called through it.
+
+        `id` of the instance; `at`: not before then; `tags` to find it by; `if_exists`: "raise" InstanceExists or
+        "return" a handle of the active instance; `run_timeout` in seconds.
+        """
+        options = start_options(id, at, tags, app_id, if_exists, run_timeout)
+        twin: Workflow[P, R] = Workflow(self.function, self.name, self.home, options)
+        twin.signature = self.signature
+        return twin
+
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+        """Begin an instance and return its handle once it is durable; inside a workflow, a detached child."""
+        self.signature.check(args, kwargs)
+        payload = encode_arguments(args, kwargs)
+        run = current_run()
+        if run is None:
+            return await self.home.client.start_workflow(self.name, payload, self.options, self.signature.result)
+        return self._start_detached(payload, calling_line())
+
+    def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:
+        run = current_run()
+        assert run is not None
+        options = self.options
+        instance = options.id or f"{run.identity.instance}:{run.identity.generation:x}.{run.children() + 1:x}d"
+        run.create_detached(
+            lambda number: CreateDetached(
+                number=number,
+                line=line,
+                name=self.name,
+                instance=instance,
+                input=payload,
+                app=options.app_id,
+                tags=options.tags,
+                scheduled=options.at,
+                timeout=options.run_timeout,
+            )
+        )
+        return Handle(self.home.client, instance, None, self.signature.result)
+
+    async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
+        run = current_run()
+        assert run is not None
+        self.signature.check(args, kwargs)
+        payload = encode_arguments(args, kwargs)
+        options = self.options
+        result = await run.call_child(
+            lambda number: CreateChild(
+                number=number,
+                line=line,
+                name=self.name,
+                instance=options.id or "",
+                input=payload,
+                app=options.app_id,
+                tags=options.tags,
+                timeout=options.run_timeout,
+            )
+        )
+        if type(result) is ChildCompleted:
+            value: R = run.decode(result.result, self.signature.result)
+            return value
+        raise child_error(self.name, options.id or "", result.failure)  # type: ignore[union-attr]
+
+    async def main(self, event: RunStarted) -> Payload:
+        """Run the function on the arguments of `event`; the payload of what it returns."""
+        run = current_run()
+        assert run is not None
+        try:
+            args, kwargs = self.signature.decode(event.input)
+        except NotDecodable as error:
+            run.unreadable = error
+            raise
+        if self.is_generator:
+            value = await drive(self.function, args)
+        else:
+            value = await self.function(*args, **kwargs)
+        return NOTHING if value is None else encode(value)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when the function's own source changes; names what stalled an instance."""
+        try:
+            text = inspect.getsource(self.function)
+        except (OSError, TypeError):
+            text = repr(self.function.__code__.co_code)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<perdure workflow {self.name}>"
+
+
+class Definitions:
+    """What an app has registered, by kind and name."""
+
+    def __init__(self) -> None:
+        self.activities: dict[str, Activity[..., Any]] = {}
+        self.workflows: dict[str, Workflow[..., Any]] = {}
+
+    def add(self, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
+        """Raises AlreadyRegistered if another function has the name."""
+        table: dict[str, Any] = self.workflows if isinstance(definition, Workflow) else self.activities
+        present = table.get(definition.name)
+        if present is not None and present.function is not definition.function:
+            raise AlreadyRegistered(
+                f"{definition.name!r} is registered twice: {_place(present.function)} and {_place(definition.function)}; "
+                "give one of them another name with name=..."
+            )
+        table[definition.name] = definition
+
+    def include(self, other: Definitions) -> Self:
+        for definition in (*other.activities.values(), *other.workflows.values()):
+            self.add(definition)
+        return self
+
+
+def check_workflow_function(function: Callable[..., Any]) -> None:
+    """Raise what makes a function unfit to be a workflow."""
+    if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
+        raise InvalidArgument(
+            f"{function.__qualname__} must be `async def`, or a generator function of Dapr's style, to be a workflow"
+        )
+    findings = check_function(function)
+    if findings:
+        raise NotDeterministic(
+            "workflow code must be repeatable: " + "; ".join(str(finding) for finding in findings)
+        )
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)

@@ -1,0 +1,219 @@
+"""The deterministic event loop of one run: an asyncio loop whose time stands still and whose timers are durable.
+
+It runs callbacks in the order they became ready, until none is left; then the turn is over. Nothing of the outside
+reaches it but the events that `Run` delivers. Callers see a documented part of asyncio (tasks, futures, timers, locks,
+queues, task groups, timeouts); everything that needs a thread, a socket or a process is refused by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any, Protocol
+
+from perdure.errors import NotInWorkflow
+
+ITERATIONS_MAX = 10_000
+"""Callbacks that one turn may run without a durable action between them; more is a turn that will not end."""
+
+
+class Timers(Protocol):
+    """Where the loop's timers are made durable."""
+
+    def create_timer(self, handle: TimerHandle) -> None: ...
+    def cancel_timer(self, handle: TimerHandle) -> None: ...
+
+
+class TooManyIterations(BaseException):
+    """The turn ran `ITERATIONS_MAX` callbacks without a durable action."""
+
+
+class Handle:
+    """A callback that is ready to run."""
+
+    __slots__ = ("args", "callback", "context")
+
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None) -> None:
+        self.callback: Callable[..., Any] | None = callback
+        self.args = args
+        self.context = context if context is not None else copy_context()
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def cancelled(self) -> bool:
+        return self.callback is None
+
+
+class TimerHandle(Handle):
+    """A callback that runs when its durable timer `number` fires."""
+
+    __slots__ = ("_when", "loop", "number")
+
+    def __init__(
+        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, loop: Loop
+    ) -> None:
+        super().__init__(callback, args, context)
+        self._when = when
+        self.loop = loop
+        self.number = 0
+
+    def when(self) -> float:
+        return self._when
+
+    def cancel(self) -> None:
+        if self.callback is not None:
+            self.callback = None
+            self.loop.timers.cancel_timer(self)
+
+
+class Future(asyncio.Future[Any]):
+    """A future that hashes by its number in the run, because asyncio iterates sets of futures."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop=loop)
+        self._hash = loop.next_hash()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Task(asyncio.Task[Any]):
+    """A task that hashes by its number in the run, because task groups iterate sets of tasks."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: Loop, name: str | None, context: Context | None) -> None:
+        self._hash = loop.next_hash()
+        self._log_destroy_pending = False  # because an evicted run drops its tasks on purpose
+        super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """One run's loop. `seed` (any integer that belongs to the run) makes its hashes the same in every replay."""
+
+    def __init__(self, timers: Timers, seed: int) -> None:
+        self.timers = timers
+        self.run: Any = timers
+        self.created = 0
+        self.ready: deque[Handle] = deque()
+        self.iterations = 0
+        self.tasks: dict[int, Task] = {}
+        self._seed = seed
+        self._seconds = 0.0
+
+    # -- driving it ---------------------------------------------------------------------------------------------
+
+    def set_time(self, seconds: float) -> None:
+        """The time that the turn sees, in seconds since the run started."""
+        self._seconds = seconds
+
+    def run_until_idle(self) -> None:
+        """Run what is ready, and what becomes ready by it, as the thread's running loop."""
+        ready = self.ready
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, _leave_generator)
+        try:
+            while ready:
+                handle = ready.popleft()
+                callback = handle.callback
+                if callback is None:
+                    continue
+                self.iterations += 1
+                if self.iterations > ITERATIONS_MAX:
+                    raise TooManyIterations
+                handle.context.run(callback, *handle.args)
+        finally:
+            asyncio._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def next_hash(self) -> int:
+        self.created += 1
+        return self._seed + self.created * 2654435761  # Knuth's multiplicative constant spreads small numbers
+
+    # -- what asyncio asks of a loop ------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        handle = Handle(callback, args, context)
+        self.ready.append(handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        return self.call_at(self._seconds + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        handle = TimerHandle(when, callback, args, context, self)
+        if when <= self._seconds:
+            self.ready.append(handle)
+        else:
+            self.timers.create_timer(handle)
+        return handle
+
+    def time(self) -> float:
+        return self._seconds
+
+    def create_future(self) -> Any:
+        return Future(self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any) -> Any:
+        task = Task(coro, self, name, context)
+        self.tasks[task._hash] = task
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: Any) -> None:
+        self.tasks.pop(task._hash, None)
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def set_exception_handler(self, handler: Any) -> None:
+        raise NotInWorkflow("a workflow's event loop keeps its own exception handler; catch the error where it is raised")
+
+    def default_exception_handler(self, context: Any) -> None:
+        """Silent: an error of a task that nobody awaits is the run's own business, as in asyncio it is only a log line."""
+
+    def call_exception_handler(self, context: Any) -> None:
+        """Silent, for the same reason."""
+
+    def __repr__(self) -> str:
+        return f"<perdure Loop of {self.run!r}: {len(self.ready)} ready, {len(self.tasks)} tasks, t={self._seconds:.6f}>"
+
+
+def _leave_generator(_: Any) -> None:
+    """Abandoned async generators are not resumed, because when the collector finds them is not deterministic."""
+
+
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(self: Loop, *args: Any, **kwargs: Any) -> Any:
+        raise NotInWorkflow(f"workflow code cannot use loop.{name}(): put it into an activity and await that")
+
+    refuse.__name__ = name
+    return refuse
+
+
+for _name in (
+    "add_reader add_signal_handler add_writer call_soon_threadsafe close connect_accepted_socket connect_read_pipe "
+    "connect_write_pipe create_connection create_datagram_endpoint create_server create_unix_connection "
+    "create_unix_server getaddrinfo getnameinfo remove_reader remove_signal_handler remove_writer run_forever "
+    "run_in_executor run_until_complete sendfile set_default_executor set_task_factory shutdown_asyncgens "
+    "shutdown_default_executor sock_accept sock_connect sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into "
+    "sock_sendall sock_sendfile sock_sendto start_tls stop subprocess_exec subprocess_shell"
+).split():
+    setattr(Loop, _name, _refusal(_name))
+Loop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

@@ -1,0 +1,403 @@
+"""One run of workflow code, live in memory: feed it events, take its actions; the same for a first run and a replay.
+
+The code advances only inside `advance` and `replay`. Each event is delivered by itself and the loop then drained, so
+that what the code sees does not depend on which events happened to share a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import random
+import sys
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+from perdure.codec import Payload, decode
+from perdure.errors import NotDecodable, OnlyInWorkflow, PerdureError
+from perdure.history.actions import (
+    FIRST_EVENT_WAIT,
+    Action,
+    CancelActivity,
+    CancelChild,
+    CancelTimer,
+    CompleteRun,
+    ContinueRun,
+    CreateChild,
+    CreateDetached,
+    CreateTimer,
+    ScheduleActivity,
+    SendEvent,
+    SetStatus,
+    StopWaiting,
+    WaitForEvent,
+)
+from perdure.history.events import (
+    ActivityCompleted,
+    ActivityFailed,
+    ChildCompleted,
+    ChildFailed,
+    EventRaised,
+    RunCancelRequested,
+    RunStarted,
+    TimerFired,
+)
+from perdure.history.replay import Difference, compare
+from perdure.history.work import Identity
+from perdure.sdk.failures import to_failure
+from perdure.sdk.loop import Future, Loop, Task, TimerHandle
+
+EARLY_EVENTS_MAX = 10_000
+"""External events that a run buffers before its code waits for them; more fail the run."""
+
+
+class Sealed(BaseException):
+    """The run is being put away; nothing that its code does while it unwinds is recorded."""
+
+
+class ContinueAsNew(BaseException):
+    """Ends the run's code so that its next generation can start."""
+
+
+class Diverged(Exception):
+    """A replay asked for other actions than history holds."""
+
+    def __init__(self, difference: Difference) -> None:
+        super().__init__(str(difference))
+        self.difference = difference
+
+
+class Run:
+    """The coroutine of one run, its loop, and what it waits for."""
+
+    def __init__(self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool) -> None:
+        self.identity = identity
+        self.replaying = False
+        self.now = identity.started
+        self.status: Payload | None = None
+        self.finished = False
+        self.unreadable: NotDecodable | None = None
+        self._main = main
+        self._keep_calls = keep_calls
+        self._seed = int(identity.execution[:15], 16) + identity.generation
+        self._loop = Loop(self, self._seed)
+        self._task: Task | None = None
+        self._sealed = False
+        self._number = 0
+        self._event_wait = FIRST_EVENT_WAIT
+        self._actions: dict[Any, Action] = {}
+        self._calls: dict[int, Future] = {}
+        self._timers: dict[int, TimerHandle] = {}
+        self._listeners: dict[str, deque[tuple[int, Future]]] = {}
+        self._early: dict[str, deque[EventRaised]] = {}
+        self._continuation: ContinueRun | None = None
+        self._random: random.Random | None = None
+
+    # -- driven by the worker -------------------------------------------------------------------------------------
+
+    def advance(self, at: int, events: Sequence[Any]) -> list[Action]:
+        """Deliver the events of one turn that happens `at` and return what the code then asked for.
+
+        Raises TooManyIterations if the code does not come to rest.
+        """
+        loop = self._loop
+        self.now = at
+        loop.set_time((at - self.identity.started) / 1_000_000)
+        loop.iterations = 0
+        for event in events:
+            deliver = _DELIVER.get(type(event))
+            if deliver is not None:
+                deliver(self, event)
+                if loop.ready:
+                    loop.run_until_idle()
+        if self._task is not None and not self.finished and (self._task.done() or self._continuation is not None):
+            self._finish(self._task)
+        actions = list(self._actions.values())
+        self._actions.clear()
+        return actions
+
+    def replay(self, at: int, events: Sequence[Any], recorded: Sequence[Any]) -> None:
+        """Deliver a turn that history holds and check that the code asks again for what it recorded.
+
+        Raises Diverged with the first difference.
+        """
+        self.replaying = True
+        try:
+            actions = self.advance(at, events)
+        finally:
+            self.replaying = False
+        difference = compare(recorded, actions, self.finished)
+        if difference is not None:
+            raise Diverged(difference)
+
+    def close(self) -> None:
+        """Unwind the code sealed: `finally` blocks run, but nothing durable can be asked for or recorded."""
+        self._sealed = True
+        loop = self._loop
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(loop)
+        try:
+            for task in sorted(loop.tasks.values(), key=lambda task: -task._hash):
+                _unwind(task)
+        finally:
+            asyncio._set_running_loop(outer)
+        loop.tasks.clear()
+        loop.ready.clear()
+        self._actions.clear()
+
+    @property
+    def sealed(self) -> bool:
+        return self._sealed
+
+    def unconsumed(self) -> list[EventRaised]:
+        """External events that arrived and that no code has taken."""
+        return [event for events in self._early.values() for event in events]
+
+    # -- asked by workflow code -----------------------------------------------------------------------------------
+
+    async def call_activity(self, action: Callable[[int], ScheduleActivity]) -> ActivityCompleted | ActivityFailed:
+        number = self._next_number()
+        self._actions[number] = action(number)
+        return await self._answer(number, CancelActivity)
+
+    async def call_child(self, action: Callable[[int], CreateChild]) -> ChildCompleted | ChildFailed:
+        number = self._next_number()
+        self._actions[number] = action(number)
+        return await self._answer(number, CancelChild)
+
+    async def _answer(self, number: int, cancel: type[CancelActivity] | type[CancelChild]) -> Any:
+        future = self._calls[number] = Future(self._loop)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._calls.pop(number, None) is not None:
+                self._withdraw(number, cancel(number=number))
+            raise
+
+    def create_detached(self, action: Callable[[int], CreateDetached]) -> None:
+        number = self._next_number()
+        self._actions[number] = action(number)
+
+    def send_event(self, instance: str, name: str, data: Payload, app: str | None, line: str | None) -> None:
+        number = self._next_number()
+        self._actions[number] = SendEvent(number=number, instance=instance, name=name, data=data, app=app, line=line)
+
+    async def next_event(self, name: str, line: str | None) -> Payload | None:
+        """The data of the next external event called `name`, oldest first; waits if none is there yet."""
+        self._open_for_recording()
+        key = name.casefold()
+        early = self._early.get(key)
+        if early:
+            event = early.popleft()
+            if not early:
+                del self._early[key]
+            return event.data
+        number = self._event_wait
+        self._event_wait -= 1
+        future = Future(self._loop)
+        self._listeners.setdefault(key, deque()).append((number, future))
+        self._actions[number] = WaitForEvent(number=number, name=name, line=line)
+        try:
+            heard: EventRaised = await future
+        except asyncio.CancelledError:
+            self._stop_listening(key, number, future)
+            raise
+        return heard.data
+
+    def decode(self, payload: Payload | None, expected: Any) -> Any:
+        """The value of a recorded payload; one that does not fit stalls the run, whatever its code makes of the error."""
+        try:
+            return decode(payload, expected)
+        except NotDecodable as error:
+            self.unreadable = error
+            raise
+
+    def where(self) -> str | None:
+        """A place in user code that is alive, newest task first; for the message about a turn that does not end."""
+        for task in reversed(self._loop.tasks.values()):
+            for frame in reversed(task.get_stack(limit=3)):
+                return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return None
+
+    def set_status(self, status: Payload) -> None:
+        self._open_for_recording()
+        self.status = status
+        self._actions["status"] = SetStatus(status=status)
+
+    def continue_as_new(self, input: Payload, keep_events: bool) -> NoReturn:
+        self._open_for_recording()
+        self._continuation = ContinueRun(input=input, events=self.unconsumed() if keep_events else [])
+        raise ContinueAsNew
+
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random(self._seed)  # noqa: S311 because it must be repeatable, not secret
+        return self._random
+
+    def uuid4(self) -> uuid.UUID:
+        return uuid.UUID(int=self.random().getrandbits(128), version=4)
+
+    def children(self) -> int:
+        """How many actions the run has numbered so far."""
+        return self._number
+
+    # -- asked by the loop ----------------------------------------------------------------------------------------
+
+    def create_timer(self, handle: TimerHandle) -> None:
+        number = handle.number = self._next_number()
+        self._timers[number] = handle
+        due = self.identity.started + round(handle.when() * 1_000_000)
+        self._actions[number] = CreateTimer(number=number, due=due, line=calling_line())
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        if not self._sealed and self._timers.pop(handle.number, None) is not None:
+            self._withdraw(handle.number, CancelTimer(number=handle.number))
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _next_number(self) -> int:
+        self._open_for_recording()
+        self._loop.iterations = 0
+        self._number += 1
+        return self._number
+
+    def _open_for_recording(self) -> None:
+        if self._sealed:
+            raise Sealed
+
+    def _withdraw(self, number: int, action: Action) -> None:
+        """Take an action back: silently if its turn is not over, with an action of its own otherwise."""
+        if not self._sealed and self._actions.pop(number, None) is None:
+            self._actions[("cancel", number)] = action
+
+    def _stop_listening(self, key: str, number: int, future: Future) -> None:
+        listeners = self._listeners.get(key)
+        if listeners is not None and (number, future) in listeners:
+            listeners.remove((number, future))
+            self._withdraw(number, StopWaiting(number=number))
+        elif future.done() and not future.cancelled():
+            # because the event came in the same turn as the cancellation, it is still nobody's
+            self._early.setdefault(key, deque()).appendleft(future.result())
+
+    def _start(self, event: RunStarted) -> None:
+        # because the workflow must not see, nor replay differently by, what the caller's context holds
+        context = contextvars.Context()
+        self._task = self._loop.create_task(self._main(event), name=self.identity.name, context=context)
+
+    def _activity_done(self, event: ActivityCompleted | ActivityFailed) -> None:
+        future = self._calls.pop(event.number, None)
+        if future is not None and not future.done():
+            future.set_result(event)
+
+    def _timer_fired(self, event: TimerFired) -> None:
+        handle = self._timers.pop(event.number, None)
+        if handle is not None and handle.callback is not None:
+            self._loop.ready.append(handle)
+
+    def _event_raised(self, event: EventRaised) -> None:
+        key = event.name.casefold()
+        listeners = self._listeners.get(key)
+        while listeners:
+            number, future = listeners.popleft()
+            if not future.done():
+                self._withdraw(number, StopWaiting(number=number))
+                future.set_result(event)
+                return
+        early = self._early.setdefault(key, deque())
+        if len(early) >= EARLY_EVENTS_MAX:
+            raise PerdureError(f"{EARLY_EVENTS_MAX} events {event.name!r} wait and no code takes them")
+        early.append(event)
+
+    def _cancel_requested(self, event: RunCancelRequested) -> None:
+        if self._task is not None:
+            self._task.cancel(event.reason)
+
+    def _finish(self, task: Task) -> None:
+        self.finished = True
+        action = self._continuation or _completion(task, self._keep_calls)
+        dropped = _WAITS if self._keep_calls else _WAITS + _CALLS
+        self._actions = {key: value for key, value in self._actions.items() if not isinstance(value, dropped)}
+        self._actions["end"] = action
+
+    def __repr__(self) -> str:
+        waiting = f"{len(self._calls)} calls, {len(self._timers)} timers, {len(self._listeners)} events"
+        return f"<perdure Run {self.identity.name} {self.identity.instance} generation {self.identity.generation}: {waiting}>"
+
+
+_WAITS = (CreateTimer, WaitForEvent)
+_CALLS = (ScheduleActivity, CreateChild)
+_DELIVER: dict[type, Callable[[Run, Any], None]] = {
+    RunStarted: Run._start,
+    ActivityCompleted: Run._activity_done,
+    ActivityFailed: Run._activity_done,
+    ChildCompleted: Run._activity_done,
+    ChildFailed: Run._activity_done,
+    TimerFired: Run._timer_fired,
+    EventRaised: Run._event_raised,
+    RunCancelRequested: Run._cancel_requested,
+}
+
+
+def _completion(task: Task, keep_calls: bool) -> CompleteRun:
+    if task.cancelled():
+        return CompleteRun(status="canceled", keep_calls=keep_calls)
+    error = task.exception()
+    if error is None:
+        return CompleteRun(status="completed", output=task.result(), keep_calls=keep_calls)
+    return CompleteRun(status="failed", failure=to_failure(error), keep_calls=keep_calls)
+
+
+UNWIND_STEPS_MAX = 100
+"""How often code that is put away may await again while it unwinds before it is left alone."""
+
+
+def _unwind(task: Task) -> None:
+    coroutine = task.get_coro()
+    if coroutine is None or task.done():
+        return
+    for _ in range(UNWIND_STEPS_MAX):
+        try:
+            coroutine.throw(Sealed())
+        except BaseException:
+            return  # because whatever it unwinds with, nobody is there to hear it
+
+
+def current_run() -> Run | None:
+    """The run whose code is asking, None outside workflow code."""
+    loop = asyncio._get_running_loop()
+    return loop.run if type(loop) is Loop else None
+
+
+def require_run(what: str) -> Run:
+    run = current_run()
+    if run is None:
+        raise OnlyInWorkflow(f"{what} works only inside a workflow: call it from a function under @app.workflow")
+    return run
+
+
+_LIBRARY = ("/perdure/sdk/", "/asyncio/", "/anyio/", "/contextlib.py")
+_lines: dict[tuple[Any, int], str | None] = {}
+LINES_MAX = 10_000
+
+
+def calling_line(depth: int = 2) -> str | None:
+    """Where user code asks, as "file.py:12 in checkout"; the nearest frame that is neither ours nor asyncio's."""
+    frame: Any = sys._getframe(depth)
+    for _ in range(8):
+        if frame is None:
+            return None
+        key = (frame.f_code, frame.f_lineno)
+        line = _lines.get(key, "")
+        if line == "":
+            if len(_lines) > LINES_MAX:
+                _lines.clear()
+            path = frame.f_code.co_filename.replace("\\", "/")
+            ours = any(part in path for part in _LIBRARY)
+            line = _lines[key] = None if ours else f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+        if line is not None:
+            return line
+        frame = frame.f_back
+    return None
+

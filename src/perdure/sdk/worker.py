@@ -1,0 +1,214 @@
+"""Runs the code of one app in this process: turns on live coroutines, attempts as tasks or in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from perdure.codec import NOTHING, Payload, encode
+from perdure.errors import NotDecodable, NotEncodable, PerdureError
+from perdure.history.actions import Action
+from perdure.history.delivery import Gate, deliveries
+from perdure.history.events import Failure, decode_segment
+from perdure.history.work import Attempt, Identity, Outcome, Stall
+from perdure.sdk.context import ATTEMPT, ActivityInfo
+from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.failures import to_failure
+from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
+from perdure.sdk.run import Diverged, Run
+from perdure.sdk.watchdog import Interrupted, Watchdog
+from perdure.stores.contract import Segment
+
+THREADS = 32
+"""Threads for `def` activities unless the app says otherwise."""
+
+
+class LiveRun:
+    """A run's code in memory, as the engine drives it."""
+
+    __slots__ = ("_fingerprint", "_run", "_watchdog")
+
+    def __init__(self, run: Run, fingerprint: str, watchdog: Watchdog) -> None:
+        self._run = run
+        self._fingerprint = fingerprint
+        self._watchdog = watchdog
+
+    def advance(self, at: int, events: Sequence[Any], done: Callable[[list[Action] | Stall], None]) -> None:
+        """Take one turn and say what the code asked for, or why it could not."""
+        done(self._guarded(self._run.advance, at, events))
+
+    def replay(self, segments: Sequence[Segment], gate: Gate) -> Stall | None:
+        """Bring new code to where history is; what stands against it, None if nothing."""
+        for turn in deliveries((decode_segment(segment.events) for segment in segments), gate):
+            stall = self._guarded(self._run.replay, turn.at, turn.events, turn.recorded)
+            if isinstance(stall, Stall):
+                return stall
+        return None
+
+    def close(self) -> None:
+        self._run.close()
+
+    def _guarded(self, step: Callable[..., Any], *args: Any) -> Any:
+        watchdog = self._watchdog
+        watchdog.enter(self._run)
+        try:
+            result = step(*args)
+        except TooManyIterations:
+            watchdog.leave()
+            return self._stall(
+                "turn-too-long", f"the turn ran {ITERATIONS_MAX:,} callbacks without a durable action: {self._where()}"
+            )
+        except Interrupted:
+            result = None
+        except Diverged as error:
+            watchdog.leave()
+            difference = error.difference
+            return self._stall("non-determinism", str(difference), difference.line)
+        except PerdureError as error:
+            watchdog.leave()
+            return self._stall("refused", str(error))
+        stack = watchdog.leave()
+        if stack is not None:
+            return self._stall("turn-too-long", f"the turn held its thread for more than its bound:\n{stack}", _last_line(stack))
+        if self._run.unreadable is not None:
+            return self._stall("payload-not-decodable", str(self._run.unreadable))
+        return result
+
+    def _stall(self, reason: str, description: str, line: str | None = None) -> Stall:
+        return Stall(reason, description[:2_000], self._fingerprint, line)
+
+    def _where(self) -> str:
+        return self._run.where() or "no code of the workflow is left to blame"
+
+
+class Worker:
+    """The engine's executor for the definitions of an app."""
+
+    def __init__(self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None) -> None:
+        self._app = app
+        self._definitions = definitions
+        self._threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._watchdog = watchdog or Watchdog()
+        self._attempts: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Called on the event loop that runs the engine."""
+        loop = asyncio.get_running_loop()
+        self._watchdog.start(loop, functools.partial(self._running_attempt, loop))
+
+    def stop(self) -> None:
+        self._watchdog.stop()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def fingerprint(self, name: str) -> str | None:
+        """Of a workflow's code; None if there is no such workflow here."""
+        workflow = self._definitions.workflows.get(name)
+        return workflow.fingerprint if workflow is not None else None
+
+    def open(self, identity: Identity) -> LiveRun | Stall:
+        """New code for a run, at its beginning."""
+        workflow = self._definitions.workflows.get(identity.name)
+        if workflow is None:
+            known = ", ".join(sorted(self._definitions.workflows)) or "none"
+            return Stall(
+                "workflow-not-registered",
+                f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); start a worker that has it",
+            )
+        run = Run(identity, workflow.main, workflow.is_generator)
+        return LiveRun(run, workflow.fingerprint, self._watchdog)
+
+    async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None], info: list[Any]) -> Outcome:
+        """Run one attempt. `beat` takes heartbeats from any thread; the attempt's context is put into `info`.
+
+        Cancelling the call cancels the attempt: a coroutine at once, a thread when it looks.
+        """
+        activity = self._definitions.activities.get(work.name)
+        if activity is None:
+            return Outcome(failure=_unknown(work.name, self._app))
+        context = ActivityInfo(
+            app_id=work.app,
+            instance_id=work.instance,
+            name=work.name,
+            attempt=work.attempt,
+            idempotency_key=work.key,
+            details=work.details,
+            beat=beat,
+        )
+        info.append(context)
+        ATTEMPT.set(context)
+        try:
+            args, kwargs = activity.signature.decode(work.input)
+        except NotDecodable as error:
+            return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
+        return await self._run(activity, args, kwargs, work.timeout, context)
+
+    async def _run(
+        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None, context: ActivityInfo
+    ) -> Outcome:
+        deadline = None
+        try:
+            if timeout is None:
+                value = await self._call(activity, args, kwargs)
+            else:
+                async with asyncio.timeout(timeout) as deadline:
+                    value = await self._call(activity, args, kwargs)
+            return Outcome(result=NOTHING if value is None else encode(value))
+        except TimeoutError as error:
+            context.cancel()
+            if deadline is not None and deadline.expired():
+                text = f"activity {activity.name} took longer than its timeout of {timeout:g} s"
+                return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
+            return Outcome(failure=to_failure(error))
+        except asyncio.CancelledError:
+            context.cancel()
+            raise
+        except Interrupted as error:
+            return Outcome(failure=self._blocked(activity, error))
+        except NotEncodable as error:
+            return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
+        except Exception as error:
+            return Outcome(failure=to_failure(error))
+
+    def _blocked(self, activity: Activity[..., Any], error: BaseException) -> Failure:
+        stack = self._watchdog.blocked(asyncio.current_task()) or ""
+        text = f"activity {activity.name} is `async def` but blocked the event loop; await instead, or make it a plain `def`"
+        return Failure(type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True)
+
+    def _call(self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        if activity.is_async:
+            return activity.function(*args, **kwargs)  # type: ignore[no-any-return]
+        return self._in_thread(activity.function, args, kwargs)
+
+    async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="perdure-activity")
+        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def watch(self, task: asyncio.Task[Any]) -> None:
+        """Count a task among the attempts that the watchdog may interrupt."""
+        self._attempts.add(task)
+        task.add_done_callback(self._attempts.discard)
+
+    def _running_attempt(self, loop: asyncio.AbstractEventLoop) -> object | None:
+        task = asyncio.current_task(loop)
+        return task if task in self._attempts else None
+
+
+def _unknown(name: str, app: str) -> Failure:
+    text = f"no activity {name!r} is registered in app {app!r}; start a worker that has it"
+    return Failure(type="ActivityNotRegistered", message=text, non_retryable=True)
+
+
+def _last_line(stack: str) -> str | None:
+    lines = [line.strip() for line in stack.splitlines() if line.strip().startswith("File ")]
+    return lines[-1] if lines else None
+
