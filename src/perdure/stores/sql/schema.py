@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# History alone has rows by time of arrival and an index on the key: turns of many deep runs then share the pages of
-# one commit, which halves its cost. The rows of other tables are few or go soon, so that one tree is cheaper.
+# History alone has its rows by time of arrival and an index on the key: turns of many deep runs then share
+# the pages of one commit, which halves its cost. Other tables are small: one tree is cheaper.
 FORMAT_1 = """
 create table meta (
     key text primary key,

@@ -34,6 +34,8 @@ CHECKPOINT_PAGES = 4_000
 LOG_BYTES_MAX = 64 * 1024 * 1024
 """Length to which the write-ahead log is cut after it was moved into the file."""
 CACHE_KIBIBYTES = 32_768
+ROW_OVERHEAD_BYTES_MAX = 1024 * 1024
+"""What a row may take beside its fields, keys among them."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -161,6 +163,7 @@ class SqliteDatabase:
             f"query_only = {'off' if write else 'on'}",
         ):
             connection.execute(f"pragma {pragma}")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self.row_bytes_max + ROW_OVERHEAD_BYTES_MAX)
         if self._pages_max is not None:
             connection.execute(f"pragma max_page_count = {self._pages_max}")
         connection.create_function("fold", 1, str.casefold, deterministic=True)

@@ -1,0 +1,788 @@
+"""The one suite that says whether a store keeps the contract, for the stores here and for those of others.
+
+Derive a class from `StoreConformance` whose name begins with `Test`, say how a store is made, and run pytest:
+
+    class TestMyStore(StoreConformance):
+        async def make(self, directory): return MyStore(directory / "store")
+        async def succeed(self, store): ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from perdure.codec import Payload
+from perdure.errors import Fenced, InstanceExists, InvalidArgument, PerdureError, StoreRolledBack
+from perdure.stores.contract import (
+    MAILBOX_MESSAGES_MAX,
+    SEEN_MAX,
+    Creation,
+    Delivery,
+    EngineStore,
+    Halt,
+    Head,
+    Lease,
+    Loaded,
+    Mail,
+    Outcome,
+    Page,
+    Query,
+    Segment,
+    Status,
+    Turn,
+    Wait,
+    shard_number,
+)
+
+APP = "shop"
+OWNER = "first owner"
+EVENT = b'{"type":"EventRaised","name":"approved"}'
+ODD_IDS = ("ä ö ü 日本 🚀", 'it\'s "quoted"; drop table head; --', "%_*?[x]\\", " ", "\t\n", "x" * 10_240)
+
+
+def a_head(id: str, **changes: Any) -> Head:
+    """A head of a run that was just created, with changes."""
+    head = Head(id, APP, "checkout", Status.RUNNING, "e1", 1, 0, created=1_000, updated=1_000)
+    return replace(head, **changes)
+
+
+def a_mail(id: str, key: str, **changes: Any) -> Mail:
+    return replace(Mail(id, key, EVENT, at=1_000), **changes)
+
+
+def a_creation(id: str, **changes: Any) -> Creation:
+    """A creation of a pending instance; `execution`, `app`, `parent` and such change its head."""
+    of_head = {name: changes.pop(name) for name in list(changes) if name in Head.__struct_fields__}
+    head = a_head(id, **{"status": Status.PENDING, **of_head})
+    return Creation(head, a_mail(id, f"start {head.execution}"), **changes)
+
+
+class Scene:
+    """An open store with one app whose shard is owned, and the steps that tests are told in."""
+
+    def __init__(self, store: EngineStore, shards: list[int], leases: list[Lease]) -> None:
+        self.store = store
+        self._shards = shards
+        self._leases = {lease.shard: lease for lease in leases}
+
+    @classmethod
+    async def of(cls, store: EngineStore, owner: str = OWNER) -> Scene:
+        await store.open()
+        return cls(store, await store.shards(APP), await store.acquire(APP, owner))
+
+    def shard(self, id: str = "") -> int:
+        return self._shards[shard_number(id, len(self._shards))]
+
+    def lease(self, id: str = "") -> Lease:
+        return self._leases[self.shard(id)]
+
+    def turn(self, id: str, expected: int | None, **effects: Any) -> Turn:
+        plain = {"execution": "e1", "generation": 1, "at": 2_000}
+        return Turn(shard=self.shard(id), id=id, expected=expected, **{**plain, **effects})
+
+    async def commit(self, *turns: Turn, commit_id: str = "commit") -> list[Outcome]:
+        return await self.store.commit(self.lease(turns[0].id), turns, commit_id)
+
+    async def committed(self, *turns: Turn) -> None:
+        outcomes = await self.commit(*turns)
+        assert outcomes == [Outcome.COMMITTED] * len(turns), outcomes
+
+    async def start(self, id: str, head: Head | None = None, **effects: Any) -> None:
+        """The first turn of a run that nobody created before; it leaves the head at sequence 1."""
+        head = replace(head or a_head(id), sequence=1)
+        await self.committed(self.turn(id, None, execution=head.execution, head=head, **effects))
+
+    async def finish(self, id: str, expected: int = 1, **effects: Any) -> None:
+        ended = replace(await self.head(id), status=Status.COMPLETED, finished=3_000, sequence=expected + 1)
+        await self.committed(self.turn(id, expected, execution=ended.execution, head=ended, **effects))
+
+    async def head(self, id: str) -> Head:
+        head = await self.store.head(self.shard(id), id)
+        assert head is not None, f"{id!r} has no head"
+        return head
+
+    async def load(self, id: str) -> Loaded:
+        (loaded,) = await self.store.load(self.shard(id), [id])
+        return loaded
+
+    async def keys(self, id: str) -> list[str]:
+        """The keys of the instance's mail, in order of arrival."""
+        return [mail.key for mail in (await self.load(id)).mail]
+
+    async def deliver(self, id: str, *keys: str, **changes: Any) -> list[Delivery]:
+        return await self.store.deliver(self.shard(id), [a_mail(id, key, **changes) for key in keys])
+
+    async def find(self, cursor: str | None = None, limit: int = 100, **conditions: Any) -> list[str]:
+        page = await self.store.find(Query(**{"app": APP, **conditions}), cursor, limit)
+        return [head.id for head in page.heads]
+
+
+Scenario = Callable[[Any, Scene], Awaitable[None]]
+
+
+def scenario(test: Scenario) -> Callable[[Any, Path], None]:
+    """A test that is a plain function, of a coroutine that is told its scene."""
+
+    def run(self: StoreConformance, tmp_path: Path) -> None:
+        asyncio.run(self.play(tmp_path, test))
+
+    run.__name__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run
+
+
+async def raised(kind: type[PerdureError], call: Awaitable[Any]) -> PerdureError:
+    """The error that the call must raise."""
+    try:
+        await call
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was not raised")
+
+
+class StoreConformance:
+    """One test for each sentence of the contract."""
+
+    row_bytes_max: int | None = None
+    """From which size of a row the store made here answers TOO_LARGE; None if it takes any."""
+
+    async def make(self, directory: Path) -> EngineStore:
+        """A store on a new database, not yet opened; files may lie in the directory."""
+        raise NotImplementedError
+
+    async def succeed(self, store: EngineStore) -> EngineStore:
+        """A store on the same database, not yet opened, after the process that had this one is gone."""
+        raise NotImplementedError
+
+    async def play(self, directory: Path, test: Scenario) -> None:
+        scene = await Scene.of(await self.make(directory))
+        try:
+            await test(self, scene)
+        finally:
+            await scene.store.close()
+
+    async def heir(self, scene: Scene) -> Scene:
+        return await Scene.of(await self.succeed(scene.store), "second owner")
+
+    # shards, open and close
+
+    @scenario
+    async def test_shards_are_the_same_for_ever(self, scene: Scene) -> None:
+        shards = await scene.store.shards(APP)
+        others = await scene.store.shards("bank")
+        assert shards == await scene.store.shards(APP)
+        assert len(set(shards + others)) == len(shards) + len(others)
+        assert await scene.store.apps() == ["bank", "shop"]
+        heir = await self.heir(scene)
+        assert await heir.store.shards(APP) == shards
+        assert await heir.store.shards("bank") == others
+        await heir.store.close()
+
+    @scenario
+    async def test_close_may_be_called_twice_and_open_again(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.store.close()
+        await scene.store.close()
+        await scene.store.open()
+        assert (await scene.head("a")).sequence == 1
+
+    # create
+
+    @scenario
+    async def test_create_inserts_head_mail_and_waits(self, scene: Scene) -> None:
+        creation = a_creation("a", waits=(Wait(1, "start", "", 1_000, due=9_000),), tags={"k": "v"})
+        await scene.store.create(scene.shard("a"), creation)
+        assert await scene.load("a") == Loaded(creation.head, [], [creation.mail], list(creation.waits), [])
+        assert await scene.find(tags={"k": "v"}) == ["a"]
+
+    @scenario
+    async def test_create_refuses_an_id_that_is_active(self, scene: Scene) -> None:
+        await scene.start("a")
+        error = await raised(
+            InstanceExists, scene.store.create(scene.shard("a"), a_creation("a", execution="e2"))
+        )
+        assert isinstance(error, InstanceExists)
+        assert error.instance_id == "a"
+        assert (await scene.head("a")).execution == "e1"
+        assert await scene.keys("a") == []
+
+    @scenario
+    async def test_create_again_is_a_success_that_changes_nothing(self, scene: Scene) -> None:
+        creation = a_creation("a", parent_call="p/1/7")
+        await scene.store.create(scene.shard("a"), creation)
+        await scene.committed(scene.turn("a", 0, consumed=["start e1"]))
+        await scene.store.create(scene.shard("a"), creation)
+        await scene.store.create(scene.shard("a"), a_creation("a", execution="e2", parent_call="p/1/7"))
+        assert await scene.keys("a") == []
+        await scene.finish("a")
+        await scene.store.create(scene.shard("a"), a_creation("a", execution="e2", parent_call="p/1/7"))
+        assert (await scene.head("a")).execution == "e1"
+
+    @scenario
+    async def test_create_replaces_a_finished_run_and_all_its_rows(self, scene: Scene) -> None:
+        await self._rich(scene, "a")
+        await scene.finish("a", 1)
+        creation = a_creation("a", execution="e2", name="other")
+        await scene.store.create(scene.shard("a"), creation)
+        assert await scene.load("a") == Loaded(creation.head, [], [creation.mail], [], [])
+        assert await scene.find(tags={"k": "v"}) == []
+        assert await scene.find(name="other") == ["a"]
+
+    @scenario
+    async def test_create_unique_refuses_a_finished_run_too(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.finish("a")
+        creation = a_creation("a", execution="e2", unique=True)
+        await raised(InstanceExists, scene.store.create(scene.shard("a"), creation))
+        assert (await scene.head("a")).execution == "e1"
+
+    # reading
+
+    @scenario
+    async def test_load_gives_those_that_exist_in_the_order_asked(self, scene: Scene) -> None:
+        ids = [id for id in "fedcba" if scene.shard(id) == scene.shard("a")]
+        for id in reversed(ids):
+            await scene.start(id)
+        asked = [ids[0], "nobody", *ids]
+        assert [loaded.head.id for loaded in await scene.store.load(scene.shard("a"), asked)] == ids
+        assert [head.id for head in await scene.store.heads(scene.shard("a"), asked)] == ids
+        assert await scene.store.head(scene.shard("nobody"), "nobody") is None
+
+    @scenario
+    async def test_history_is_paged_by_sequence(self, scene: Scene) -> None:
+        await scene.start("a", segment=b"[1]")
+        for number in range(1, 5):
+            await scene.committed(scene.turn("a", number, segment=b"[%d]" % (number + 1)))
+        shard = scene.shard("a")
+        assert await scene.store.history(shard, "a", 0, 2) == [Segment(1, b"[1]"), Segment(2, b"[2]")]
+        assert [s.sequence for s in await scene.store.history(shard, "a", 2)] == [3, 4, 5]
+        assert await scene.store.last_segment(shard, "a") == Segment(5, b"[5]")
+        assert await scene.store.history(shard, "nobody") == []
+        assert await scene.store.last_segment(shard, "nobody") is None
+
+    @scenario
+    async def test_every_field_comes_back_as_it_was(self, scene: Scene) -> None:
+        text = '{"b": [1,  2.50, "\\u00e9é"],"a":\t1e400}'
+        payload = Payload("json", "key-7", Raw(text.encode()))
+        halt = Halt("non-determinism", 5, "other code", "me", "f1", "shop.py:7")
+        head = a_head(
+            "a",
+            finished=7,
+            parent="p",
+            tags={"k": "v", "ü": ""},
+            custom_status=payload,
+            suspended=halt,
+            stalled=Halt("x", 2**53),
+            version="v2",
+            more={"of a newer version": {"n": [1, None, 2.5]}},
+            created=2**62,
+            sequence=1,
+        )
+        wait = Wait(
+            3,
+            "activity",
+            "charge",
+            4,
+            2**62,
+            "bank",
+            "shop.py:8",
+            2,
+            "claimed",
+            "t",
+            "node",
+            9,
+            payload,
+            payload,
+            b'{"retry": 1}',
+            '{"type":"É"}'.encode(),
+        )
+        segment = '[{"type":"RunStarted", "name":"ü"}]'.encode()
+        await scene.start("a", head, segment=segment, opened=[wait, Wait(1, "timer", "", 5)], seen=["s"])
+        mail = a_mail("a", "m", execution="e9", generation=4, at=2**62, event='{"ü":  1}'.encode())
+        await scene.store.deliver(scene.shard("a"), [mail])
+        loaded = await scene.load("a")
+        assert loaded == Loaded(head, [Segment(1, segment)], [mail], [Wait(1, "timer", "", 5), wait], ["s"])
+        assert loaded.head.custom_status is not None
+        assert bytes(loaded.head.custom_status.data) == text.encode()
+        assert await scene.store.waits(scene.shard("a"), "a") == loaded.waits
+
+    @scenario
+    async def test_odd_ids_are_ids(self, scene: Scene) -> None:
+        for id in ODD_IDS:
+            await scene.start(
+                id, a_head(id, parent=id, tags={id: id}), opened=[Wait(1, "timer", id, 1, due=5)]
+            )
+            assert await scene.deliver(id, id) == [Delivery.DELIVERED]
+            await scene.committed(scene.turn(id, 1, consumed=[id], seen=[id], closed=[1]))
+            assert await scene.deliver(id, id) == [Delivery.DUPLICATE]
+            assert (await scene.load(id)).head.id == id
+            assert await scene.find(tags={id: id}) == [id]
+            assert await scene.find(parent=id) == [id]
+            assert id in await scene.find(text=id)
+        assert set(await scene.find()) == set(ODD_IDS)
+
+    # commit
+
+    @scenario
+    async def test_a_turn_without_head_only_advances_it(self, scene: Scene) -> None:
+        await scene.start("a")
+        before = await scene.head("a")
+        await scene.committed(scene.turn("a", 1, at=7_000))
+        assert await scene.head("a") == replace(before, sequence=2, updated=7_000)
+
+    @scenario
+    async def test_a_turn_with_head_replaces_it(self, scene: Scene) -> None:
+        await scene.start("a", a_head("a", suspended=Halt("by hand", 1), more={"x": 1}))
+        head = a_head("a", status=Status.FAILED, sequence=2, finished=9, version="v", more={"y": 2})
+        await scene.committed(scene.turn("a", 1, head=head))
+        assert await scene.head("a") == head
+        assert await scene.find(status=("failed",)) == ["a"]
+        assert await scene.find(status=("running",)) == []
+
+    @scenario
+    async def test_a_condition_that_does_not_hold_is_a_conflict(self, scene: Scene) -> None:
+        await scene.start("a", opened=[Wait(1, "timer", "", 5)])
+        before = await scene.load("a")
+        effects: dict[str, Any] = {
+            "segment": b"[]",
+            "closed": [1],
+            "opened": [Wait(2, "timer", "", 5)],
+            "seen": ["s"],
+        }
+        head = a_head("a", sequence=9)
+        for wrong in ({"execution": "e2"}, {"generation": 2}, {"expected": 0}, {"expected": 2}):
+            for part in ({}, {"head": head}, {"erase": True}):
+                turn = scene.turn("a", **{"expected": 1, **wrong, **part, **effects})
+                assert await scene.commit(turn) == [Outcome.CONFLICT]
+        assert await scene.commit(scene.turn("nobody", 1)) == [Outcome.CONFLICT]
+        assert await scene.load("a") == before
+
+    @scenario
+    async def test_a_start_needs_a_free_id(self, scene: Scene) -> None:
+        await scene.start("a", seen=["s"])
+        before = await scene.load("a")
+        turn = scene.turn("a", None, execution="e2", head=a_head("a", execution="e2"), segment=b"[]")
+        assert await scene.commit(turn) == [Outcome.EXISTS]
+        assert await scene.load("a") == before
+        await scene.store.create(scene.shard("b"), a_creation("b"))
+        assert await scene.commit(scene.turn("b", None, head=a_head("b"))) == [Outcome.EXISTS]
+
+    @scenario
+    async def test_a_start_over_a_finished_run_erases_its_rows(self, scene: Scene) -> None:
+        await self._rich(scene, "a")
+        await scene.finish("a")
+        await scene.start("a", a_head("a", execution="e2"), segment=b"[9]")
+        assert await scene.load("a") == Loaded(
+            a_head("a", execution="e2", sequence=1), [Segment(1, b"[9]")], [], [], []
+        )
+        assert await scene.find(tags={"k": "v"}) == []
+        assert await scene.deliver("a", "mail") == [Delivery.DELIVERED]
+
+    @scenario
+    async def test_one_bad_turn_harms_no_other(self, scene: Scene) -> None:
+        ids = [f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:6]
+        for id in ids[:4]:
+            await scene.start(id)
+        good = [scene.turn(id, 1, segment=b"[]", mail=[a_mail(ids[3], f"from {id}")]) for id in ids[:3]]
+        bad = scene.turn(ids[3], 7, mail=[a_mail(ids[0], "of the bad")], created=[a_creation("never")])
+        start = scene.turn(ids[4], None, head=a_head(ids[4], sequence=1))
+        late = scene.turn(ids[5], 3)
+        exists = replace(start, id=ids[3], head=a_head(ids[3]))
+        assert await scene.commit(good[0], bad, good[1], late, start, good[2]) == [
+            Outcome.COMMITTED,
+            Outcome.CONFLICT,
+            Outcome.COMMITTED,
+            Outcome.CONFLICT,
+            Outcome.COMMITTED,
+            Outcome.COMMITTED,
+        ]
+        assert [(await scene.head(id)).sequence for id in ids[:5]] == [2, 2, 2, 1, 1]
+        assert await scene.keys(ids[3]) == [f"from {id}" for id in ids[:3]]
+        assert await scene.keys(ids[0]) == []
+        assert await scene.store.head(scene.shard("never"), "never") is None
+        assert await scene.commit(exists, scene.turn(ids[4], 1)) == [Outcome.EXISTS, Outcome.COMMITTED]
+
+    @scenario
+    async def test_erase_drops_the_generation_before_and_keeps_mail_and_seen(self, scene: Scene) -> None:
+        await self._rich(scene, "a")
+        before = await scene.load("a")
+        head = replace(before.head, generation=2, sequence=2)
+        opened = [Wait(1, "timer", "of the next", 5)]
+        await scene.committed(scene.turn("a", 1, erase=True, head=head, segment=b"[2]", opened=opened))
+        assert await scene.load("a") == Loaded(head, [Segment(2, b"[2]")], before.mail, opened, before.seen)
+        assert await scene.commit(scene.turn("a", 2)) == [Outcome.CONFLICT]
+        await scene.committed(scene.turn("a", 2, generation=2))
+
+    @scenario
+    async def test_waits_are_closed_changed_and_opened(self, scene: Scene) -> None:
+        await scene.start("a", opened=[Wait(n, "activity", f"f{n}", 5, due=n) for n in (1, 2, 3)])
+        changed = [Wait(2, "activity", "f2", 5, attempt=2, due=99), Wait(8, "timer", "not there", 5)]
+        opened = [Wait(4, "timer", "", 6), Wait(1, "event", "again", 6)]
+        await scene.committed(scene.turn("a", 1, closed=[1, 3, 7], changed=changed, opened=opened))
+        assert await scene.store.waits(scene.shard("a"), "a") == [opened[1], changed[0], opened[0]]
+        assert [due.due for due in await scene.store.due(scene.lease("a"), 1_000)] == [99]
+
+    @scenario
+    async def test_consumed_mail_goes_and_is_seen_where_listed(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.deliver("a", "m1", "m2", "m3")
+        await scene.committed(scene.turn("a", 1, consumed=["m1", "m2", "nothing"], seen=["m2"]))
+        assert await scene.keys("a") == ["m3"]
+        assert await scene.deliver("a", "m2", "m1") == [Delivery.DUPLICATE, Delivery.DELIVERED]
+        assert await scene.keys("a") == ["m3", "m1"]
+
+    @scenario
+    async def test_seen_ids_are_bounded_and_the_oldest_goes_first(self, scene: Scene) -> None:
+        await scene.start("a", seen=["old", "older than most"])
+        many = [f"s{n}" for n in range(SEEN_MAX - 1)]
+        await scene.committed(scene.turn("a", 1, seen=[*many, "s0"]))
+        assert (await scene.load("a")).seen == [*reversed(many), "older than most"]
+        assert await scene.deliver("a", "older than most", "old") == [Delivery.DUPLICATE, Delivery.DELIVERED]
+
+    @scenario
+    async def test_a_turn_of_too_many_bytes_harms_no_other(self, scene: Scene) -> None:
+        if self.row_bytes_max is None:
+            return
+        ids = [f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:2]
+        for id in ids:
+            await scene.start(id)
+        large = b'["' + b"x" * 2 * self.row_bytes_max + b'"]'
+        turns = [scene.turn(ids[0], 1, segment=large), scene.turn(ids[1], 1, segment=b"[]")]
+        assert await scene.commit(*turns) == [Outcome.TOO_LARGE, Outcome.COMMITTED]
+        assert [(await scene.head(id)).sequence for id in ids] == [1, 2]
+
+    # what a commit sends and creates
+
+    @scenario
+    async def test_mail_of_a_turn_is_delivered_or_dropped(self, scene: Scene) -> None:
+        for id in ("a", "b", "done"):
+            await scene.start(id)
+        await scene.finish("done")
+        await scene.deliver("b", "first")
+        mail = [a_mail("b", key) for key in ("second", "first", "third")]
+        dropped = [a_mail("done", "m"), a_mail("nobody", "m")]
+        await scene.committed(scene.turn("a", 1, mail=[*mail, *dropped, a_mail("a", "to itself")]))
+        assert await scene.keys("b") == ["first", "second", "third"]
+        assert await scene.keys("done") == []
+        assert await scene.keys("a") == ["to itself"]
+
+    @scenario
+    async def test_a_turn_may_write_to_what_the_same_commit_creates(self, scene: Scene) -> None:
+        ids = [f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:2]
+        for id in ids:
+            await scene.start(id)
+        child = a_creation(
+            "child", execution="c1", parent=ids[1], waits=(Wait(1, "start", "", 5),), tags={"t": "1"}
+        )
+        await scene.committed(
+            scene.turn(ids[0], 1, mail=[a_mail("child", "hello")]), scene.turn(ids[1], 1, created=[child])
+        )
+        loaded = await scene.load("child")
+        assert (loaded.head, loaded.waits) == (child.head, list(child.waits))
+        assert await scene.keys("child") == ["start c1", "hello"]
+        assert await scene.find(parent=ids[1], tags={"t": "1"}) == ["child"]
+
+    @scenario
+    async def test_a_refused_creation_sends_its_refusal(self, scene: Scene) -> None:
+        for id in ("parent", "busy", "done"):
+            await scene.start(id)
+        await scene.finish("done")
+        refusal = a_mail("parent", "refused", execution="e1", generation=1)
+        created = [
+            a_creation("busy", execution="c1", refusal=refusal),
+            a_creation("busy", execution="c2"),
+            a_creation("done", execution="c3", unique=True, refusal=replace(refusal, key="refused too")),
+            a_creation("fresh", execution="c4", refusal=replace(refusal, key="never")),
+        ]
+        await scene.committed(scene.turn("parent", 1, created=created))
+        assert await scene.keys("parent") == ["refused", "refused too"]
+        assert (await scene.load("parent")).mail[0] == refusal
+        assert (await scene.head("busy")).execution == "e1"
+        assert (await scene.head("done")).execution == "e1"
+        assert (await scene.head("fresh")).execution == "c4"
+
+    @scenario
+    async def test_a_creation_again_is_no_conflict(self, scene: Scene) -> None:
+        await scene.start("parent")
+        refusal = a_mail("parent", "refused")
+        child = a_creation("child", execution="c1", parent_call="e1/1/1", refusal=refusal, unique=True)
+        await scene.committed(scene.turn("parent", 1, created=[child]))
+        await scene.committed(scene.turn("child", 0, execution="c1", consumed=["start c1"]))
+        again = replace(child, head=replace(child.head, execution="c2"))
+        await scene.committed(scene.turn("parent", 2, created=[again]))
+        assert (await scene.load("child")).head.execution == "c1"
+        assert await scene.keys("child") == []
+        await scene.finish("child")
+        await scene.committed(scene.turn("parent", 3, created=[a_creation("child", execution="c3")]))
+        assert await scene.keys("child") == ["start c3"]
+        assert await scene.keys("parent") == []
+
+    @scenario
+    async def test_creations_and_mail_reach_other_apps(self, scene: Scene) -> None:
+        await scene.start("a", a_head("a", tags={"app": "mine"}))
+        child = a_creation("a", app="bank", execution="c1", refusal=a_mail("a", "refused"))
+        mail = a_mail("a", "hello", app="bank")
+        await scene.committed(scene.turn("a", 1, created=[child], mail=[mail, a_mail("a", "here")]))
+        shards = await scene.store.shards("bank")
+        shard = shards[shard_number("a", len(shards))]
+        (loaded,) = await scene.store.load(shard, ["a"])
+        assert loaded.head == child.head
+        assert loaded.mail == [child.mail, replace(mail, app=None)]
+        assert await scene.keys("a") == ["here"]
+        assert await scene.find(app="bank") == ["a"]
+
+    # fences
+
+    @scenario
+    async def test_an_owner_that_lost_its_lease_writes_nothing(self, scene: Scene) -> None:
+        await scene.start("a")
+        zombie = scene.lease("a")
+        heir = await self.heir(scene)
+        assert heir.lease("a").epoch > zombie.epoch
+        turns = [heir.turn("a", 1), heir.turn("a", None, head=a_head("a"))]
+        for turn in turns:
+            assert await heir.store.commit(zombie, [turn], "zombie") == [Outcome.FENCED]
+        await raised(Fenced, heir.store.settle_unknown(zombie, "zombie"))
+        assert (await heir.head("a")).sequence == 1
+        await heir.committed(turns[0])
+        await heir.store.close()
+
+    @scenario
+    async def test_an_owner_that_released_its_lease_writes_nothing(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.store.release([scene.lease("a")])
+        assert await scene.commit(scene.turn("a", 1)) == [Outcome.FENCED]
+        await raised(Fenced, scene.store.settle_unknown(scene.lease("a"), "commit"))
+        leases = await scene.store.acquire(APP, "other")
+        assert {lease.owner for lease in leases} == {"other"}
+        assert all(
+            lease.epoch > scene.lease("a").epoch for lease in leases if lease.shard == scene.shard("a")
+        )
+        await scene.store.release([scene.lease("a")])
+        assert await scene.store.holder(APP) is not None
+
+    @scenario
+    async def test_an_epoch_that_went_backwards_is_told(self, scene: Scene) -> None:
+        await scene.start("a")
+        newer = replace(scene.lease("a"), epoch=scene.lease("a").epoch + 1)
+        await raised(StoreRolledBack, scene.store.commit(newer, [scene.turn("a", 1)], "commit"))
+        assert (await scene.head("a")).sequence == 1
+
+    @scenario
+    async def test_what_an_owner_holds_nobody_else_gets(self, scene: Scene) -> None:
+        assert await scene.store.acquire(APP, "other") == []
+        again = await scene.store.acquire(APP, OWNER)
+        assert [lease.epoch for lease in again] == [scene.lease("a").epoch] * len(again)
+        assert [lease.number for lease in again] == list(range(len(again)))
+        assert [lease.shard for lease in again] == await scene.store.shards(APP)
+        assert OWNER in str(await scene.store.holder(APP))
+        await scene.store.release(again)
+        assert await scene.store.holder(APP) is None
+
+    @scenario
+    async def test_the_newest_token_settles_an_unknown_commit(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.commit(scene.turn("a", 1), commit_id="one")
+        lease = scene.lease("a")
+        assert await scene.store.settle_unknown(lease, "one")
+        assert not await scene.store.settle_unknown(lease, "two")
+        await scene.commit(scene.turn("a", 2), commit_id="two")
+        assert await scene.store.settle_unknown(lease, "two")
+        assert not await scene.store.settle_unknown(lease, "one")
+
+    # deliver
+
+    @scenario
+    async def test_deliver_says_what_became_of_each(self, scene: Scene) -> None:
+        id = "a"
+        await scene.start(id, seen=["seen"])
+        other = next(f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard(id))
+        mail = [a_mail(id, "m"), a_mail(other, "m"), a_mail(id, "m"), a_mail(id, "seen"), a_mail(id, "n")]
+        assert await scene.store.deliver(scene.shard(id), mail) == [
+            Delivery.DELIVERED,
+            Delivery.NO_INSTANCE,
+            Delivery.DUPLICATE,
+            Delivery.DUPLICATE,
+            Delivery.DELIVERED,
+        ]
+        assert await scene.keys(id) == ["m", "n"]
+        await scene.finish(id)
+        assert await scene.deliver(id, "m", "seen", "x") == [
+            Delivery.DUPLICATE,
+            Delivery.DUPLICATE,
+            Delivery.FINISHED,
+        ]
+        assert await scene.store.deliver(scene.shard(id), []) == []
+
+    @scenario
+    async def test_a_mailbox_is_bounded_but_for_replies(self, scene: Scene) -> None:
+        await scene.start("a")
+        await scene.start("b")
+        for begin in range(0, MAILBOX_MESSAGES_MAX, 1_000):
+            mail = [a_mail("a", f"m{n}", execution="e1") for n in range(begin, begin + 1_000)]
+            assert set(await scene.store.deliver(scene.shard("a"), mail)) == {Delivery.DELIVERED}
+        assert await scene.deliver("a", "m0", "one more") == [Delivery.DUPLICATE, Delivery.FULL]
+        await scene.committed(scene.turn("b", 1, mail=[a_mail("a", "x"), a_mail("a", "y", execution="e1")]))
+        assert (await scene.keys("a"))[-1] == "y"
+        await scene.committed(scene.turn("a", 1, consumed=["m0", "m1"]))
+        assert await scene.deliver("a", "x", "z") == [Delivery.DELIVERED, Delivery.FULL]
+
+    # find
+
+    @scenario
+    async def test_find_answers_each_condition(self, scene: Scene) -> None:
+        halt = Halt("x", 1)
+        await scene.start("a", a_head("a", created=10, tags={"k": "v", "l": "1"}, suspended=halt))
+        await scene.start(
+            "B-ß", a_head("B-ß", created=20, name="Payout", tags={"k": "v", "l": "2"}, parent="a")
+        )
+        await scene.start("c", a_head("c", created=30, stalled=halt, tags={"k": "w"}))
+        await scene.start("d", a_head("d", created=30, kind="entity"))
+        await scene.finish("a")
+        conditions: list[tuple[dict[str, Any], list[str]]] = [
+            ({}, ["c", "B-ß", "a"]),
+            ({"app": None}, ["c", "B-ß", "a"]),
+            ({"app": "bank"}, []),
+            ({"name": "Payout"}, ["B-ß"]),
+            ({"status": ("completed",)}, ["a"]),
+            ({"status": ()}, ["c", "B-ß", "a"]),
+            ({"status": ("running", "completed")}, ["c", "B-ß", "a"]),
+            ({"kind": "entity"}, ["d"]),
+            ({"created_after": 20}, ["c", "B-ß"]),
+            ({"created_before": 20}, ["a"]),
+            ({"finished_after": 3_000}, ["a"]),
+            ({"finished_after": 3_001}, []),
+            ({"finished_before": 3_000}, []),
+            ({"finished_before": 3_001}, ["a"]),
+            ({"tags": {"k": "v"}}, ["B-ß", "a"]),
+            ({"tags": {}}, ["c", "B-ß", "a"]),
+            ({"tags": {"k": "v", "l": "1"}}, ["a"]),
+            ({"tags": {"v": "k"}}, []),
+            ({"parent": "a"}, ["B-ß"]),
+            ({"text": "PAY"}, ["B-ß"]),
+            ({"text": "b-ß"}, ["B-ß"]),
+            ({"text": "check"}, ["c", "a"]),
+            ({"text": "%"}, []),
+            ({"suspended": True}, ["a"]),
+            ({"suspended": False}, ["c", "B-ß"]),
+            ({"stalled": True}, ["c"]),
+            ({"stalled": False}, ["B-ß", "a"]),
+            ({"tags": {"k": "v"}, "status": ("running",)}, ["B-ß"]),
+        ]
+        for condition, expected in conditions:
+            assert await scene.find(**condition) == expected, condition
+
+    @scenario
+    async def test_a_cursor_neither_skips_nor_repeats(self, scene: Scene) -> None:
+        for number in range(10):
+            await scene.start(f"i{number}", a_head(f"i{number}", created=number // 3, tags={"k": "v"}))
+        narrower: tuple[dict[str, Any], ...] = ({}, {"tags": {"k": "v"}}, {"app": None})
+        for conditions in narrower:
+            found: list[str] = []
+            cursor = None
+            for _ in range(4):
+                page: Page = await scene.store.find(Query(**{"app": APP, **conditions}), cursor, 3)
+                found += [head.id for head in page.heads]
+                cursor = page.cursor
+            assert found == [f"i{number}" for number in range(9, -1, -1)]
+            assert cursor is None
+        first = await scene.store.find(Query(app=APP), None, 3)
+        await scene.finish("i7")
+        await scene.store.purge(scene.shard("i7"), ["i7"])
+        await scene.start("newer", a_head("newer", created=99))
+        await scene.start("i55", a_head("i55", created=1))
+        assert await scene.find(first.cursor) == ["i6", "i55", "i5", "i4", "i3", "i2", "i1", "i0"]
+        assert (await scene.store.find(Query(app=APP), None, 11)).cursor is None
+        for wrong in ("", "x", "[]", '[1, "a"]', '["x", "a", 1]', "7"):
+            await raised(InvalidArgument, scene.store.find(Query(), wrong))
+
+    # purge
+
+    @scenario
+    async def test_purge_leaves_no_row_of_a_finished_run(self, scene: Scene) -> None:
+        await self._rich(scene, "a")
+        await scene.start("b")
+        assert await scene.store.purge(scene.shard("a"), ["a"]) == []
+        await scene.finish("a")
+        assert await scene.store.purge(scene.shard("a"), ["nobody", "a", "b", "a"]) == ["a"]
+        shard = scene.shard("a")
+        assert await scene.store.load(shard, ["a"]) == []
+        assert await scene.store.history(shard, "a") == []
+        assert await scene.store.waits(shard, "a") == []
+        assert await scene.find(tags={"k": "v"}) == []
+        await scene.start("a")
+        assert await scene.load("a") == Loaded(a_head("a", sequence=1), [], [], [], [])
+        assert await scene.deliver("a", "mail", "seen") == [Delivery.DELIVERED] * 2
+
+    # wake
+
+    @scenario
+    async def test_recover_pages_open_calls_between_instances(self, scene: Scene) -> None:
+        ids = sorted([f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:5])
+        waits = [Wait(3, "activity", "f", 5), Wait(1, "activity", "g", 5), Wait(2, "timer", "", 5, due=7)]
+        for id in ids:
+            await scene.start(id, opened=waits)
+        await scene.finish(ids[4])
+        lease = scene.lease(ids[0])
+        found = await scene.store.recover(lease)
+        assert [(c.instance, c.wait.number) for c in found] == [(id, n) for id in ids[:4] for n in (1, 3)]
+        assert (found[0].shard, found[0].execution, found[0].generation) == (lease.shard, "e1", 1)
+        assert found[0].wait == waits[1]
+        page = await scene.store.recover(lease, limit=3)
+        assert [c.instance for c in page] == [ids[0], ids[0], ids[1], ids[1]]
+        assert [c.instance for c in await scene.store.recover(lease, ids[1], 1)] == [ids[2]] * 2
+        assert await scene.store.recover(lease, ids[3]) == []
+
+    @scenario
+    async def test_due_is_paged_by_time_instance_and_number(self, scene: Scene) -> None:
+        ids = sorted([f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:3])
+        for id in ids:
+            dues = ((1, 50), (2, 40), (3, 50), (4, None), (5, 0))
+            await scene.start(id, opened=[Wait(n, "timer", "", 5, due=due) for n, due in dues])
+        await scene.finish(ids[2])
+        lease = scene.lease(ids[0])
+        expected = [(0, ids[0], 5), (0, ids[1], 5), (40, ids[0], 2), (40, ids[1], 2)]
+        expected += [(50, id, n) for id in ids[:2] for n in (1, 3)]
+        found = await scene.store.due(lease, 50)
+        assert [(d.due, d.instance, d.number) for d in found] == expected
+        assert {(d.shard, d.kind) for d in found} == {(lease.shard, "timer")}
+        assert len(await scene.store.due(lease, 49)) == 4
+        paged = []
+        after = (-1, "", 0)
+        while page := await scene.store.due(lease, 50, 3, after):
+            paged += [(d.due, d.instance, d.number) for d in page]
+            after = paged[-1]
+        assert paged == expected
+
+    @scenario
+    async def test_mail_is_there_until_consumed_and_paged_between_instances(self, scene: Scene) -> None:
+        ids = sorted([f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:4])
+        for id in ids:
+            await scene.start(id)
+            await scene.deliver(id, "z", "a", "m")
+        await scene.finish(ids[3])
+        lease = scene.lease(ids[0])
+        for _ in range(2):
+            found = await scene.store.mail(lease)
+            assert [(m.instance, m.key) for m in found] == [(id, key) for id in ids[:3] for key in "zam"]
+        assert [m.instance for m in await scene.store.mail(lease, 2)] == [ids[0]] * 3
+        assert [m.instance for m in await scene.store.mail(lease, 4, ids[0])] == [ids[1]] * 3 + [ids[2]] * 3
+        await scene.committed(scene.turn(ids[0], 1, consumed=["z", "m"]))
+        assert [m.key for m in await scene.store.mail(lease, 1)] == ["a"]
+
+    async def _rich(self, scene: Scene, id: str) -> None:
+        """A run with rows of every sort."""
+        await scene.start(
+            id,
+            a_head(id, tags={"k": "v"}, suspended=Halt("x", 1)),
+            segment=b"[1]",
+            opened=[Wait(1, "activity", "f", 5), Wait(2, "timer", "", 5, due=6)],
+            seen=["seen"],
+        )
+        assert await scene.deliver(id, "mail") == [Delivery.DELIVERED]
