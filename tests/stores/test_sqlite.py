@@ -1,12 +1,39 @@
 """SQLite keeps the contract, and its own promises about files, locks, disks and processes."""
 
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
-from perdure.stores.contract import EngineStore
-from perdure.stores.sql.runner import InlineRunner
-from perdure.stores.sql.sqlite import SqliteDatabase
+import pytest
+
+from perdure.errors import (
+    InvalidArgument,
+    NotOpen,
+    StoreCorrupt,
+    StoreFull,
+    StoreNotUsable,
+    StoreRolledBack,
+    StoreUnavailable,
+    StoreVersion,
+    UnknownConfiguration,
+)
+from perdure.stores.contract import Delivery, EngineStore, Outcome, Query, Wait
+from perdure.stores.sql import sqlite
+from perdure.stores.sql.runner import InlineRunner, ThreadRunner
+from perdure.stores.sql.search import Search
+from perdure.stores.sql.sqlite import SqliteDatabase, file_system, open_store
+from perdure.stores.sql.statements import SELECT_DUE
 from perdure.stores.sql.store import SqlStore
-from perdure.testing.conformance import StoreConformance
+from perdure.testing.conformance import Scene, StoreConformance, a_creation, a_mail
 
 
 class TestSqliteStore(StoreConformance):
@@ -27,3 +54,455 @@ class TestSqliteStore(StoreConformance):
 class TestSqliteStoreInline(TestSqliteStore):
     def store(self) -> SqlStore:
         return SqlStore(SqliteDatabase(self.path, row_bytes_max=self.row_bytes_max), InlineRunner)
+
+
+def told(directory: Path, story: Callable[[SqlStore], Awaitable[None]], **options: Any) -> None:
+    """Play a story with an open store in the directory."""
+
+    async def play() -> None:
+        store = SqlStore(SqliteDatabase(directory / "store.db", **options))
+        await store.open()
+        try:
+            await story(store)
+        finally:
+            await store.close()
+
+    asyncio.run(play())
+
+
+def opened(path: Path, **options: Any) -> None:
+    """Open and close a store at the path."""
+
+    async def play() -> None:
+        store = SqlStore(SqliteDatabase(path, **options))
+        try:
+            await store.open()
+        finally:
+            await store.close()
+
+    asyncio.run(play())
+
+
+class TestAddress:
+    def test_names_a_relative_or_an_absolute_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert repr(open_store("sqlite:///shop.db")) == f"<SqlStore sqlite {tmp_path}/shop.db, closed>"
+        assert repr(open_store("sqlite:////srv/a%20b.db")) == "<SqlStore sqlite /srv/a b.db, closed>"
+
+    @pytest.mark.parametrize(
+        "url", ["sqlite://", "sqlite:///", "sqlite://host/a.db", "shop.db", "mysql:///a", "sqlite:///%00"]
+    )
+    def test_refuses_what_is_none(self, url: str) -> None:
+        with pytest.raises(InvalidArgument):
+            open_store(url)
+
+    @pytest.mark.parametrize("option", ["mode=ro", "synchronous=normal", "synchronous=off", "synchronous="])
+    def test_refuses_options_that_do_not_exist(self, option: str) -> None:
+        with pytest.raises(UnknownConfiguration):
+            open_store(f"sqlite:///a.db?{option}")
+
+    @pytest.mark.parametrize(
+        "option, level", [("", 2), ("?synchronous=full", 2), ("?synchronous=unsafe_normal", 1)]
+    )
+    def test_decides_what_a_commit_waits_for(self, tmp_path: Path, option: str, level: int) -> None:
+        async def play() -> None:
+            store = open_store(f"sqlite:///{tmp_path}/a.db{option}", InlineRunner)
+            await store.open()
+            (found,) = await store._write(lambda connection: connection.row("pragma synchronous"))
+            await store.close()
+            assert found == level
+
+        asyncio.run(play())
+
+
+class TestPlace:
+    def test_a_missing_directory_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreNotUsable, match="create it"):
+            opened(tmp_path / "missing" / "store.db")
+
+    def test_a_directory_is_no_store(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreNotUsable, match="name a file"):
+            opened(tmp_path)
+
+    def test_an_unwritable_place_is_refused(self) -> None:
+        # not in tmp_path, because the user that a test of root becomes could not even look there
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "open").mkdir()
+            path = folder / "open" / "store.db"
+            opened(path)
+            path.chmod(0o444)
+            (folder / "open").chmod(0o777)
+            folder.chmod(0o555)
+            script = f"""
+                if os.geteuid() == 0:
+                    os.setegid(65534)
+                    os.seteuid(65534)
+                for path in ("{folder}/store.db", "{path}"):
+                    try:
+                        asyncio.run(open_store("sqlite:///" + path).open())
+                    except StoreNotUsable as error:
+                        print(error)
+            """
+            try:
+                folder_said, file_said = run(script).splitlines()
+            finally:
+                folder.chmod(0o755)
+            assert f"{folder} is not writable" in folder_said
+            assert f"{path} is not readable and writable" in file_said
+
+    @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p"])
+    def test_a_network_file_system_is_refused(self, tmp_path: Path, kind: str) -> None:
+        mounts = tmp_path / "mountinfo"
+        mounts.write_text(
+            "21 1 8:1 / / rw - ext4 /dev/sda rw\n"
+            f"22 21 0:50 / {tmp_path} rw,relatime shared:1 - {kind} host:/export rw\n"
+        )
+        assert file_system(tmp_path / "store.db", mounts) == kind.removeprefix("fuse.")
+        assert file_system(Path("/elsewhere/store.db"), mounts) == "ext4"
+        with pytest.raises(StoreNotUsable, match="network file system"):
+            opened(tmp_path / "store.db", mounts=mounts)
+
+    def test_another_programs_database_is_left_as_it_was(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.db"
+        other = sqlite3.connect(path)
+        other.executescript("create table meta (x); create table cake (y)")
+        other.close()
+        before = path.read_bytes()
+        with pytest.raises((StoreNotUsable, StoreUnavailable), match=r"other\.db"):
+            opened(path)
+        assert path.read_bytes() == before
+
+    def test_a_file_that_is_no_database_is_corrupt(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        path.write_bytes(b"no database at all " * 1_000)
+        with pytest.raises(StoreCorrupt):
+            opened(path)
+
+    def test_a_later_format_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        opened(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("update meta set value = '99' where key = 'format'")
+        connection.close()
+        with pytest.raises(StoreVersion, match="99"):
+            opened(path)
+
+    def test_an_interrupted_migration_leaves_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "store.db"
+        with pytest.raises(StoreFull):
+            opened(path, pages_max=5)
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("select count(*) from sqlite_master").fetchone() == (0,)
+        connection.close()
+        opened(path)
+
+    def test_many_may_open_a_new_file_at_once(self, tmp_path: Path) -> None:
+        async def play() -> None:
+            stores = [open_store(f"sqlite:///{tmp_path}/store.db") for _ in range(8)]
+            await asyncio.gather(*(store.open() for store in stores))
+            shards = await asyncio.gather(*(store.shards("shop") for store in stores))
+            assert len({tuple(ids) for ids in shards}) == 1
+            await asyncio.gather(*(store.close() for store in stores))
+
+        asyncio.run(play())
+
+
+class TestTrouble:
+    def test_a_damaged_page_is_corrupt_and_said_so(self, tmp_path: Path) -> None:
+        async def fill(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            for number in range(200):
+                await scene.start(f"i{number}", segment=b'["' + b"x" * 3_000 + b'"]')
+
+        told(tmp_path, fill)
+        path = tmp_path / "store.db"
+        data = bytearray(path.read_bytes())
+        for page in range(8, len(data) // 4096, 2):
+            data[page * 4096 : page * 4096 + 200] = b"\xff" * 200
+        path.write_bytes(data)
+
+        async def read(store: SqlStore) -> None:
+            await store.load(1, [f"i{number}" for number in range(200)])
+
+        with pytest.raises(StoreCorrupt):
+            told(tmp_path, read)
+
+    def test_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(self, tmp_path: Path) -> None:
+        async def write_on(scene: Scene) -> None:
+            for number in range(1, 200):
+                await scene.committed(scene.turn("a", number, segment=b'["' + b"x" * 20_000 + b'"]'))
+
+        async def fill(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            await scene.start("a")
+            with pytest.raises(StoreFull):
+                await write_on(scene)
+            head = await scene.head("a")
+            assert 1 < head.sequence < 200
+            segments = await store.history(scene.shard("a"), "a")
+            assert [segment.sequence for segment in segments] == list(range(2, head.sequence + 1))
+
+        async def go_on(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            sequence = (await scene.head("a")).sequence
+            await scene.committed(scene.turn("a", sequence, segment=b'["' + b"x" * 200_000 + b'"]'))
+
+        told(tmp_path, fill, pages_max=120)
+        told(tmp_path, go_on)
+
+    def test_after_an_io_error_the_connection_is_made_anew(self, tmp_path: Path) -> None:
+        script = f"""
+            async def main():
+                scene = await Scene.of(open_store("sqlite:///{tmp_path}/store.db"))
+                await scene.start("a")
+                resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+                try:
+                    large = b'["' + b"x" * 1_000_000 + b'"]'
+                    await scene.commit(scene.turn("a", 1, segment=large), commit_id="lost")
+                except StoreUnavailable as error:
+                    print(error.code, await scene.store.settle_unknown(scene.lease("a"), "lost"))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                await scene.committed(scene.turn("a", 1, segment=b"[]"))
+                print((await scene.head("a")).sequence)
+                await scene.store.close()
+            asyncio.run(main())
+        """
+        assert run(script).split() == ["PERDURE-1401", "False", "2"]
+
+    def test_a_file_locked_for_too_long_is_unavailable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "BUSY_SECONDS_MAX", 0.05)
+
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            await scene.start("a")
+            other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+            other.execute("begin immediate")
+            with pytest.raises(StoreUnavailable):
+                await scene.commit(scene.turn("a", 1), commit_id="late")
+            assert (await scene.head("a")).sequence == 1
+            other.execute("rollback")
+            other.close()
+            assert not await store.settle_unknown(scene.lease("a"), "late")
+            await scene.committed(scene.turn("a", 1))
+
+        told(tmp_path, story)
+
+    def test_a_closed_store_says_so(self, tmp_path: Path) -> None:
+        async def play() -> None:
+            store = open_store(f"sqlite:///{tmp_path}/store.db")
+            with pytest.raises(NotOpen):
+                await store.apps()
+
+        asyncio.run(play())
+
+    def test_text_that_is_not_unicode_is_the_callers_mistake(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            shard = (await store.shards("shop"))[0]
+            with pytest.raises(InvalidArgument):
+                await store.create(shard, a_creation("half a \ud800"))
+            await store.create(shard, a_creation("whole"))
+
+        told(tmp_path, story)
+
+    def test_an_older_copy_of_the_file_is_noticed(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            leases = await store.acquire("shop", "owner")
+            await store.release(leases)
+            await store._write(lambda connection: connection.change("update shard set epoch = 0"))
+            with pytest.raises(StoreRolledBack):
+                await store.acquire("shop", "owner")
+
+        told(tmp_path, story)
+
+
+class TestPlans:
+    @pytest.mark.parametrize(
+        "query, index",
+        [
+            (Query(), "head_by_age"),
+            (Query(status=("running",)), "head_by_status"),
+            (Query(name="checkout"), "head_by_name"),
+            (Query(parent="p"), "head_by_parent"),
+            (Query(stalled=True), "head_stalled"),
+            (Query(tags={"k": "v"}, status=("running",)), "tag_by_value"),
+        ],
+    )
+    def test_find_goes_by_an_index_and_does_not_sort(self, tmp_path: Path, query: Query, index: str) -> None:
+        opened(tmp_path / "store.db")
+        connection = sqlite3.connect(tmp_path / "store.db")
+        connection.create_function("fold", 1, str.casefold, deterministic=True)
+        search = Search(query, "shop", (5, "a", 1), 10)
+        plan = str(connection.execute(f"explain query plan {search.sql}", search.values).fetchall())
+        connection.close()
+        assert f"INDEX {index} " in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+
+    def test_waits_due_come_by_their_index(self, tmp_path: Path) -> None:
+        opened(tmp_path / "store.db")
+        connection = sqlite3.connect(tmp_path / "store.db")
+        plan = str(connection.execute(f"explain query plan {SELECT_DUE}", (1, 9, 0, "", 0, 10)).fetchall())
+        connection.close()
+        assert "INDEX wait_due" in plan
+        assert "TEMP B-TREE" not in plan
+
+    def test_people_can_read_the_views(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            await scene.start("a", segment=EVENTS, opened=[Wait(1, "timer", "", 5, due=1_500_000)])
+
+        told(tmp_path, story)
+        connection = sqlite3.connect(tmp_path / "store.db")
+        assert connection.execute("select app, id, status, created from instances").fetchall() == [
+            ("shop", "a", "running", "1970-01-01T00:00:00.001Z")
+        ]
+        assert connection.execute("select instance, kind, due from waits").fetchall() == [
+            ("a", "timer", "1970-01-01T00:00:01.500Z")
+        ]
+        assert connection.execute("select instance, sequence, type from events").fetchall() == [
+            ("a", 1, "TurnStarted"),
+            ("a", 1, "TimerCreated"),
+        ]
+        connection.close()
+
+
+class TestProcesses:
+    def test_a_second_store_stands_by_and_takes_over(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            standby = open_store(f"sqlite:///{tmp_path}/store.db")
+            await standby.open()
+            assert await standby.acquire("shop", "second") == []
+            assert await standby.acquire("other app", "second") == []
+            assert f"first owner (process {os.getpid()} on " in str(await standby.holder("shop"))
+            await standby.create(scene.shard("a"), a_creation("a"))
+            assert await standby.deliver(scene.shard("a"), [a_mail("a", "m")]) == [Delivery.DELIVERED]
+            assert await scene.keys("a") == ["start e1", "m"]
+            await store.close()
+            assert await standby.holder("shop") is None
+            (lease,) = await standby.acquire("shop", "second")
+            assert lease.epoch == scene.lease("a").epoch + 1
+            assert await standby.commit(scene.lease("a"), [scene.turn("a", 0)], "t") == [Outcome.FENCED]
+            assert await standby.commit(lease, [scene.turn("a", 0)], "t") == [Outcome.COMMITTED]
+            await standby.close()
+
+        told(tmp_path, story)
+
+    def test_kill_frees_the_lock_and_keeps_what_was_committed(self, tmp_path: Path) -> None:
+        script = f"""
+            async def main():
+                scene = await Scene.of(open_store("sqlite:///{tmp_path}/store.db"), "doomed")
+                await scene.start("a", segment=b"[]")
+                print("ready", flush=True)
+                await asyncio.sleep(60)
+            asyncio.run(main())
+        """
+        with subprocess.Popen(program(script), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+
+            async def story(store: SqlStore) -> None:
+                assert await store.acquire("shop", "heir") == []
+                assert f"doomed (process {process.pid} on " in str(await store.holder("shop"))
+                process.kill()
+                process.wait()
+                scene = await Scene.of(store, "heir")
+                assert scene.lease("a").epoch == 2
+                await scene.committed(scene.turn("a", 1))
+
+            told(tmp_path, story)
+
+    def test_a_forked_child_neither_uses_the_store_nor_keeps_the_lock(self, tmp_path: Path) -> None:
+        script = f"""
+            async def attempt(store):
+                try:
+                    await store.apps()
+                except ForkedEngine as error:
+                    print(error.code, flush=True)
+                await store.close()
+
+            store = open_store("sqlite:///{tmp_path}/store.db")
+            asyncio.run(Scene.of(store))
+            child = os.fork()
+            if child == 0:
+                asyncio.run(attempt(store))
+                signal.pause()
+            print(child, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+        with subprocess.Popen(program(script), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            lines = {process.stdout.readline().strip(), process.stdout.readline().strip()}
+            assert "PERDURE-1011" in lines
+            child = int(max(lines - {"PERDURE-1011"}))
+            process.wait()
+            try:
+
+                async def story(store: SqlStore) -> None:
+                    assert len(await store.acquire("shop", "heir")) == 1
+
+                told(tmp_path, story)
+            finally:
+                os.kill(child, signal.SIGKILL)
+
+    def test_watch_hints_at_writes_of_others_alone(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            hints = store.watch()
+            hint = asyncio.ensure_future(anext(hints))
+            await scene.start("a")
+            await asyncio.sleep(0.3)
+            assert not hint.done()
+            other = open_store(f"sqlite:///{tmp_path}/store.db")
+            await other.open()
+            await other.deliver(scene.shard("a"), [a_mail("a", "m")])
+            await asyncio.wait_for(hint, 5)
+            await other.close()
+
+        told(tmp_path, story)
+
+
+class TestThread:
+    def test_work_that_has_not_begun_is_taken_back(self) -> None:
+        async def play() -> None:
+            runner = ThreadRunner("test")
+            gate = threading.Event()
+            done: list[str] = []
+            first = asyncio.ensure_future(runner.run(lambda: (gate.wait(5), done.append("first"))))
+            second = asyncio.ensure_future(runner.run(done.append, "second"))
+            await asyncio.sleep(0.05)
+            second.cancel()
+            first.cancel()
+            await asyncio.sleep(0.05)
+            assert second.cancelled()
+            assert not first.done(), "a write under way is waited for"
+            gate.set()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert done == ["first"]
+            assert await runner.run(len, "three") == 5
+            runner.stop()
+
+        asyncio.run(play())
+
+
+EVENTS = b'[{"type":"TurnStarted","at":5},{"type":"TimerCreated","number":1,"due":1500000}]'
+IMPORTS = """
+import asyncio, os, resource, signal
+from perdure.errors import *
+from perdure.stores.sql.sqlite import open_store
+from perdure.testing.conformance import Scene
+"""
+
+
+def program(script: str) -> list[str]:
+    return [sys.executable, "-c", IMPORTS + textwrap.dedent(script)]
+
+
+def run(script: str) -> str:
+    """What a program prints that ends well."""
+    return subprocess.run(program(script), check=True, capture_output=True, text=True, timeout=30).stdout

@@ -121,11 +121,11 @@ class SqliteDatabase:
             )
         if self._path.is_dir():
             raise StoreNotUsable(f"{self._path} is a directory; name a file")
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if not may(folder, os.W_OK | os.X_OK):
             raise StoreNotUsable(
                 f"{folder} is not writable for this user; SQLite keeps files beside {self._path.name}"
             )
-        if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
+        if self._path.exists() and not may(self._path, os.R_OK | os.W_OK):
             raise StoreNotUsable(
                 f"{self._path} is not readable and writable for this user; change its owner or mode"
             )
@@ -262,6 +262,11 @@ class SqliteConnection:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def may(path: Path, mode: int) -> bool:
+    """Whether this process, with the rights that it has now, may do that."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:

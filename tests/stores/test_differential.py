@@ -1,0 +1,240 @@
+"""SQLite and the store in plain dicts stay alike over a long random life, told from a seed."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from perdure.codec import Payload
+from perdure.errors import PerdureError
+from perdure.stores.contract import (
+    FINISHED,
+    Creation,
+    EngineStore,
+    Halt,
+    Head,
+    Lease,
+    Mail,
+    Query,
+    Status,
+    Turn,
+    Wait,
+)
+from perdure.stores.memory import MemoryStore
+from perdure.stores.sql.runner import InlineRunner
+from perdure.stores.sql.sqlite import open_store
+
+STEPS = 1_000
+APP = "shop"
+IDS = [f"i{number}" for number in range(12)] + ["ü'", 'q"']
+KEYS = [f"k{number}" for number in range(60)]
+STATUSES = [Status.RUNNING] * 6 + [Status.COMPLETED, Status.FAILED, Status.TERMINATED]
+
+
+class Life:
+    """What happens to both stores. Guesses are good often enough that most turns commit."""
+
+    def __init__(self, seed: int, shard: int) -> None:
+        self.random = random.Random(seed)
+        self.shard = shard
+        self.heads: dict[str, Head] = {}
+        self.now = 1_000
+        self.told = 0
+
+    def step(self) -> tuple[str, Any]:
+        """The name of what happens next, and its arguments."""
+        self.now += self.random.randrange(3)
+        self.told += 1
+        name = self.random.choices(
+            ["commit", "create", "deliver", "purge", "take over", "settle"], [70, 10, 12, 5, 1, 2]
+        )[0]
+        match name:
+            case "commit":
+                ids = self.random.sample(IDS, self.random.randint(1, 5))
+                return name, [self.turn(id) for id in ids]
+            case "create":
+                return name, self.creation(self.random.choice(IDS))
+            case "deliver":
+                return name, [self.mail() for _ in range(self.random.randint(0, 5))]
+            case "purge":
+                return name, self.random.choices(IDS, k=2)
+            case _:
+                return name, None
+
+    def maybe(self, share: float) -> bool:
+        return self.random.random() < share
+
+    def some(self, values: list[Any], most: int) -> list[Any]:
+        return self.random.sample(values, self.random.randint(0, min(most, len(values))))
+
+    def head(self, id: str, **changes: Any) -> Head:
+        head = Head(
+            id,
+            APP,
+            self.random.choice(["buy", "Sell"]),
+            Status.RUNNING,
+            f"e{self.told}",
+            1,
+            1,
+            self.now,
+            self.now,
+        )
+        tags = {self.random.choice("kl"): self.random.choice("vw")} if self.maybe(0.5) else None
+        return replace(head, tags=tags, parent=self.random.choice([None, *IDS]), **changes)
+
+    def turn(self, id: str) -> Turn:
+        known = self.heads.get(id)
+        start = known is None or (known.status in FINISHED and self.maybe(0.6)) or self.maybe(0.05)
+        if known is None or start:
+            head = self.head(id)
+            return Turn(self.shard, id, head.execution, 1, None, self.now, head, **self.effects())
+        wrong = (
+            self.random.choice([{"generation": 9}, {"execution": "other"}, {"expected": 77}])
+            if self.maybe(0.1)
+            else {}
+        )
+        condition = {"execution": known.execution, "generation": known.generation, "expected": known.sequence}
+        effects = self.effects()
+        if self.maybe(0.3):
+            effects |= self.next_head(known)
+        return Turn(shard=self.shard, id=id, at=self.now, **{**condition, **wrong}, **effects)
+
+    def next_head(self, known: Head) -> dict[str, Any]:
+        erase = self.maybe(0.15)
+        status = self.random.choice(STATUSES)
+        halt = Halt("x", self.now) if self.maybe(0.2) else None
+        head = replace(
+            known,
+            status=status,
+            sequence=known.sequence + 1,
+            updated=self.now,
+            finished=None if status == Status.RUNNING else self.now,
+            generation=known.generation + erase,
+            suspended=halt if self.maybe(0.5) else None,
+            stalled=halt,
+            custom_status=Payload("json", None, Raw(b'{"n":%d}' % self.now)) if self.maybe(0.5) else None,
+            more={"n": self.now} if self.maybe(0.5) else {},
+        )
+        return {"head": head, "erase": erase}
+
+    def effects(self) -> dict[str, Any]:
+        numbers = self.random.sample(range(8), 8)
+        closed, changed, opened = numbers[:4], numbers[4:6], numbers[: self.random.randint(0, 4)]
+        return {
+            "segment": b"[%d]" % self.told if self.maybe(0.9) else None,
+            "closed": closed,
+            "changed": [self.wait(number) for number in changed],
+            "opened": [self.wait(number) for number in opened],
+            "consumed": self.some(KEYS, 5),
+            "seen": self.some(KEYS, 3),
+            "mail": [self.mail() for _ in range(self.random.choice([0, 0, 1, 3]))],
+            "created": [
+                self.creation(self.random.choice(IDS)) for _ in range(self.random.choice([0, 0, 0, 1, 2]))
+            ],
+        }
+
+    def wait(self, number: int) -> Wait:
+        due = self.now + self.random.randrange(50) if self.maybe(0.5) else None
+        return Wait(number, self.random.choice(["activity", "timer"]), "f", self.now, due, attempt=self.told)
+
+    def mail(self, id: str | None = None) -> Mail:
+        return Mail(
+            id or self.random.choice([*IDS, "nobody"]),
+            self.random.choice(KEYS),
+            b"[%d]" % self.told,
+            self.now,
+        )
+
+    def creation(self, id: str) -> Creation:
+        head = self.head(id, status=Status.PENDING, sequence=0)
+        call = self.random.choice([None, "p/1/1", "p/1/2"])
+        refusal = self.mail() if self.maybe(0.7) else None
+        waits = (self.wait(1),) if self.maybe(0.3) else ()
+        return Creation(head, self.mail(id), waits, call, refusal, self.maybe(0.3))
+
+
+async def happen(store: EngineStore, lease: Lease, name: str, about: Any) -> tuple[Any, Lease]:
+    """Do it; what the store says, and the lease from now on."""
+    try:
+        match name:
+            case "commit":
+                return await store.commit(lease, about, str(about[0].at)), lease
+            case "create":
+                return await store.create(lease.shard, about), lease
+            case "deliver":
+                return await store.deliver(lease.shard, about), lease
+            case "purge":
+                return await store.purge(lease.shard, about), lease
+            case "take over":
+                await store.release([lease])
+                (heir,) = await store.acquire(APP, lease.owner + "'")
+                return heir, heir
+            case _:
+                return await store.settle_unknown(lease, str(about)), lease
+    except PerdureError as error:
+        return (type(error), str(error)), lease
+
+
+async def snapshot(store: EngineStore, lease: Lease) -> dict[str, Any]:
+    """All that can be read."""
+    everything = Query(app=APP, kind="workflow")
+    queries = [everything, Query(tags={"k": "v"}), Query(text="sELL"), Query(status=("running", "failed"))]
+    queries += [Query(stalled=True), Query(suspended=False), Query(parent="i1"), Query(finished_after=1_200)]
+    return {
+        "loaded": await store.load(lease.shard, IDS),
+        "found": [await store.find(query, None, limit) for query in queries for limit in (3, 100)],
+        "due": [await store.due(lease, 10**9, limit) for limit in (3, 1_000)],
+        "recover": [await store.recover(lease, after, 3) for after in ("", "i2")],
+        "mail": [await store.mail(lease, limit) for limit in (3, 1_000)],
+        "apps": await store.apps(),
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_stores_live_the_same_life(tmp_path: Path, seed: int) -> None:
+    outcomes: dict[str, int] = {}
+
+    async def play() -> None:
+        stores: list[EngineStore] = [
+            MemoryStore(),
+            open_store(f"sqlite:///{tmp_path}/store.db", InlineRunner),
+        ]
+        leases = []
+        for store in stores:
+            await store.open()
+            leases += await store.acquire(APP, "owner")
+        life = Life(seed, leases[0].shard)
+        for number in range(STEPS):
+            name, about = life.step()
+            said = []
+            for place, store in enumerate(stores):
+                answer, leases[place] = await happen(store, leases[place], name, about)
+                said.append(answer)
+            assert said[0] == said[1], (seed, number, name, about)
+            for outcome in said[0] if isinstance(said[0], list) else [type(said[0]).__name__]:
+                outcomes[f"{name} {outcome}"] = outcomes.get(f"{name} {outcome}", 0) + 1
+            life.heads = {head.id: head for head in await stores[0].heads(life.shard, IDS)}
+            if number % 10 == 0 or number == STEPS - 1:
+                oracle, found = [await snapshot(store, leases[0]) for store in stores]
+                assert oracle == found, (seed, number)
+        for store in stores:
+            await store.close()
+
+    asyncio.run(play())
+    for often, outcome in (
+        (300, "commit committed"),
+        (50, "commit conflict"),
+        (20, "commit exists"),
+        (20, "deliver delivered"),
+        (5, "deliver duplicate"),
+        (5, "deliver finished"),
+        (5, "deliver no-instance"),
+        (5, "create NoneType"),
+        (5, "create tuple"),
+        (1, "take over Lease"),
+    ):
+        assert outcomes.get(outcome, 0) >= often, (outcome, outcomes)
