@@ -42,6 +42,9 @@ class Actor(Protocol):
     def tell(self, message: Message) -> None:
         """Put a message into the mailbox; the actor takes a turn when it can."""
 
+    def begin(self) -> None:
+        """What waited for the activation is handed over: the restored actor may take its first turn."""
+
     def due(self, number: int) -> None:
         """A due time of the wait `number` may have come; the actor knows better."""
 
@@ -165,14 +168,18 @@ class Host:
             if actor is None and id in loaded:
                 actor = self._activate(loaded[id])
             for call in calls:
-                call(actor)
+                if actor is not None and self._actors.get(id) is not actor:
+                    self.visit(id, call)  # because an earlier message has made it leave
+                else:
+                    call(actor)
         return 0 if self._absent else None
 
     def _activate(self, loaded: Loaded) -> Actor:
         actor = self._restore(loaded)
         self.add(actor)
         for mail in loaded.mail:
-            self.receive(mail, actor)
+            if self._actors.get(actor.id) is actor:  # because the mail before may have made it leave
+                self.receive(mail, actor)
         return actor
 
     # -- mail -----------------------------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from perdure.history.events import (
     Event,
     Failure,
     RunCancelRequested,
+    RunCompleted,
     RunForked,
     RunResumed,
+    RunSuspended,
     RunTerminated,
     TimerFired,
     decode_segment,
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 HISTORY_EVENTS_WARN = 50_000
 HISTORY_EVENTS_MAX = 1_000_000
 """A run whose history is longer stalls; continue_as_new is the remedy."""
-NO_CODE = (RunTerminated,)
 _options_decoder = msgspec.json.Decoder(CallOptions)
 
 
@@ -79,7 +80,9 @@ class Instance:
         "_mailbox",
         "_segments",
         "_seen",
+        "_completed",
         "_services",
+        "_turn",
         "head",
         "waits",
     )
@@ -90,18 +93,20 @@ class Instance:
         self._services = services
         self._expected: int | None = None if is_new else head.sequence
         self._mailbox: list[Message] = []
-        self._batch: list[Message] = []
-        self._accepted: list[Any] = []
+        self._batch: list[Message] = _EMPTY
+        self._accepted: list[Any] = _EMPTY
         self._busy = False
         self._closed = False
         self._retrying = False
         self._asleep = False
         self._live: LiveRun | None = None
-        self._gate = Gate()
+        self._gate: Gate | None = None
         self._segments: Sequence[Segment] = ()
         self._seen: dict[str, None] = {}
         self._events = 0
         self._at = head.created
+        self._turn: Turn | None = None
+        self._completed: RunCompleted | None = None
 
     @classmethod
     def restore(cls, services: Shard, loaded: Loaded) -> Instance:
@@ -122,7 +127,7 @@ class Instance:
 
     @property
     def is_idle(self) -> bool:
-        return not self._busy and not self._mailbox
+        return not self._busy and (not self._mailbox or self._rests())
 
     def tell(self, message: Message) -> None:
         self._mailbox.append(message)
@@ -154,15 +159,13 @@ class Instance:
     # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        if self._closed or not self._mailbox:
-            return
-        if not self._is_due() and all(message.stored for message in self._mailbox):
+        if self._closed or not self._mailbox or self._rests():
             return
         batch = self._batch = self._mailbox
         self._mailbox = []
         self._busy = True
         self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
-        if self._is_held(batch):
+        if (self._asleep or self.head.stalled is not None) and self._is_held(batch):
             self._hold(batch, None)
             return
         accepted = self._accepted = self._accept(batch)
@@ -170,16 +173,20 @@ class Instance:
             self._commit(Draft(self.head, self.waits, self._at))
         elif type(accepted[0]) is RunForked:
             self._adopt(accepted)
-        elif self.head.status in FINISHED or any(type(event) in NO_CODE for event in accepted) or _timed_out(accepted):
+        elif self._needs_no_code(accepted):
             self._decide_without_code(accepted)
         else:
-            self._execute([event for event in accepted if type(event) is not AttemptFailed and type(event) is not HeartbeatSeen])
+            self._execute([event for event in accepted if type(event) not in _LOCAL])
 
-    def _is_due(self) -> bool:
-        """A delayed start waits for its time, unless a command ends it before."""
-        if not self._asleep:
+    def _needs_no_code(self, accepted: list[Any]) -> bool:
+        if self.head.status in FINISHED:
             return True
-        return any(isinstance(m.event, (TimerFired, *_UNSLEEPING)) for m in self._mailbox)
+        kinds = {type(event) for event in accepted}
+        return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
+
+    def _rests(self) -> bool:
+        """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
+        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
 
     def _is_held(self, batch: list[Message]) -> bool:
         """Whether messages have to wait: for the start time, or for an end of the stall."""
@@ -199,6 +206,8 @@ class Instance:
         answered: set[int] = set()
         for message in batch:
             event = message.event
+            if type(event) is ActivityFailed:
+                event = _as_attempt(event)  # because it was kept as mail before the policy was asked
             if type(event) in _LOCAL:
                 accepted.extend(self._accept_attempt(event, message, answered))
                 continue
@@ -243,11 +252,19 @@ class Instance:
             self._advanced(live)
             return
         self._live = live
-        seen = self._gate.pass_through(events)
+        seen = self._let_through(events)
         if live is not None and seen:
             live.advance(self._at, seen, self._advanced)
         else:
             self._advanced([])
+
+    def _let_through(self, events: list[Any]) -> list[Any]:
+        """What the code may see of these events while the run is, or is not, suspended."""
+        if self._gate is None:
+            if not any(type(event) is RunSuspended for event in events):
+                return events
+            self._gate = Gate()
+        return self._gate.pass_through(events)
 
     def _open(self) -> LiveRun | Stall:
         """The run's code, brought to where its history is."""
@@ -299,7 +316,7 @@ class Instance:
             return
         draft.changed.append(
             msgspec.structs.replace(
-                wait, attempt=event.attempt + 1, due=due, failure=encode_event(event.failure), details=event.details or wait.details
+                wait, state="held", attempt=event.attempt + 1, due=due, failure=encode_event(event.failure), details=event.details or wait.details
             )
         )
 
@@ -356,19 +373,21 @@ class Instance:
             at=draft.at,
             head=draft.new_head(),
             segment=encode_segment(draft.events) if has_history else None,
-            opened=list(draft.opened.values()),
-            changed=draft.changed,
-            closed=draft.closed,
-            consumed=consumed,
-            seen=seen,
-            mail=draft.mail,
-            created=draft.created,
+            opened=list(draft.opened.values()) if draft.opened else (),
+            changed=draft.changed or (),
+            closed=draft.closed or (),
+            consumed=consumed or (),
+            seen=seen or (),
+            mail=draft.mail or (),
+            created=draft.created or (),
             erase=draft.erase,
         )
         if self._is_nothing(turn):
             self._settled_nothing()
             return
-        self._services.submit(turn, lambda outcome: self._committed(outcome, turn, draft))
+        self._turn = turn
+        self._completed = draft.completed
+        self._services.submit(turn, self._committed)
 
     @staticmethod
     def _is_nothing(turn: Turn) -> bool:
@@ -381,16 +400,18 @@ class Instance:
         self._answer(None)
         self._next_turn()
 
-    def _committed(self, outcome: contract.Outcome, turn: Turn, draft: Draft) -> None:
+    def _committed(self, outcome: contract.Outcome) -> None:
+        turn, self._turn = self._turn, None
+        assert turn is not None
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
         self._apply(turn)
-        self._services.released(self, turn, draft)
+        self._services.released(turn)
         self._release(turn)
         self._answer(None)
         if self.head.status in FINISHED:
-            self._services.finished(self, draft)
+            self._services.finished(self, self._completed)
         elif turn.erase:
             self._begin_generation()
             self._next_turn()
@@ -438,37 +459,43 @@ class Instance:
             self._resume_calls()
 
     def _answer(self, error: Exception | None) -> None:
-        batch, self._batch = self._batch, []
+        batch, self._batch = self._batch, _EMPTY
         for message in batch:
             if message.answer is not None:
                 message.answer(error)
 
     def _next_turn(self) -> None:
         self._busy = False
-        self._accepted = []
+        self._accepted = _EMPTY
         if self._mailbox:
             self._take_turn()
 
     def _refused(self, outcome: contract.Outcome) -> None:
         """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
         self._services.count(outcome)
-        rest, self._mailbox = self._mailbox, []
+        again = [message for message in self._mailbox if not message.stored]
+        answered: Exception | None = None
         if outcome == contract.Outcome.EXISTS:
-            self._answer(InstanceExists(f"instance {self.id!r} exists and is not finished; use another id, or if_exists='return'", self.id))
+            answered = InstanceExists(f"instance {self.id!r} exists and is not finished; use another id, or if_exists='return'", self.id)
         elif outcome == contract.Outcome.TOO_LARGE:
-            self._answer(MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id))
+            answered = MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id)
         else:
-            rest = [message for message in self._batch if not message.stored] + rest
-            self._batch = []
+            again = [message for message in self._batch if not message.stored] + again
+        self._leave(again)
+        if answered is not None:
+            self._answer(answered)
+
+    def _leave(self, again: list[Message]) -> None:
+        """Leave memory: what the store holds comes back with the next load, `again` is told to whoever is loaded then."""
+        self._mailbox = [message for message in self._mailbox if message.stored]
         self._services.drop(self)
-        for message in rest:
-            if not message.stored:
-                self._services.tell(self.id, message)
+        for message in again:
+            self._services.tell(self.id, message)
 
     def _begin_generation(self) -> None:
         """continue_as_new: fresh code; its start is mail that is on its way."""
         self._drop_code()
-        self._gate = Gate()
+        self._gate = None
         self._segments = ()
         self._events = 0
 
@@ -478,11 +505,14 @@ class Instance:
         """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
         at = self._at
         head = self.head
-        mail = [_kept(head, message, at) for message in batch if not message.stored and type(message.event) is not HeartbeatSeen]
+        mail = [_kept(head, message, at) for message in batch if not message.stored and type(message.event) not in _UNKEPT]
+        # because a resume is one more try; kept, it would try again whenever the mail is looked at
+        consumed = [m.key for m in batch if m.stored and m.key is not None and type(m.event) is RunResumed]
         halted = Halt(stall.reason, at, stall.description, None, stall.fingerprint, stall.line) if stall is not None else head.stalled
         changed = halted is not head.stalled and not _same_stall(halted, head.stalled)
-        if not mail and not changed and self._expected is not None:
-            self._services.drop(self)
+        if not mail and not consumed and not changed and self._expected is not None:
+            self._leave([])
+            self._answer(None)
             return
         new_head = msgspec.structs.replace(head, stalled=halted, sequence=head.sequence + 1, updated=at) if changed else None
         turn = Turn(
@@ -493,6 +523,12 @@ class Instance:
             expected=self._expected,
             at=at,
             head=new_head or (head if self._expected is None else None),
+            changed=[
+                msgspec.structs.replace(self.waits[message.event.number], state=ANSWERED)
+                for message in batch
+                if type(message.event) in _ATTEMPT_ENDED and message.event.number in self.waits
+            ],
+            consumed=consumed,
             mail=mail,
         )
         if changed and stall is not None:
@@ -504,12 +540,8 @@ class Instance:
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
+        self._leave([message for message in self._mailbox if not message.stored])
         self._answer(None)
-        rest, self._mailbox = self._mailbox, []
-        self._services.drop(self)
-        for message in rest:
-            if not message.stored:
-                self._services.tell(self.id, message)
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
@@ -542,6 +574,10 @@ class Instance:
 
 
 _LOCAL = (AttemptFailed, HeartbeatSeen)
+_EMPTY: list[Any] = []
+"""Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
+_ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
+_UNKEPT = (HeartbeatSeen, RunResumed)
 _UNSTALLING = (RunTerminated, RunResumed)
 _UNSLEEPING = (RunTerminated, RunCancelRequested)
 
@@ -575,6 +611,12 @@ def _kept(head: Head, message: Message, at: int) -> Mail:
         )
     key = message.key or f"{message.execution}.{message.generation}.{getattr(event, 'number', 0)}.{type(event).__name__}"
     return Mail(head.id, key, encode_event(event), at, message.execution, message.generation)
+
+
+def _as_attempt(event: ActivityFailed) -> AttemptFailed:
+    return AttemptFailed(
+        at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
+    )
 
 
 def _same_stall(one: Halt | None, other: Halt | None) -> bool:
