@@ -243,7 +243,7 @@ def _open_store(given: str | EngineStore) -> EngineStore:
 
         return MemoryStore()
     if scheme == "sqlite":
-        from perdure.stores.sql import open_store
+        from perdure.stores.sql.sqlite import open_store
 
         return open_store(given)
     raise InvalidArgument(f"store {given!r}: the address begins with sqlite:///FILE or is memory:")

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 SECOND = 1_000_000
+TOKENS_READ = 64
+"""Random ids that one read of the system's randomness serves."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,8 +33,18 @@ class SystemClock:
     def now(self) -> int:
         return time.time_ns() // 1000
 
+    def __init__(self) -> None:
+        self._random = b""
+        self._used = 0
+        self._pid = 0
+
     def token(self) -> str:
-        return os.urandom(16).hex()
+        if self._used >= len(self._random) or self._pid != os.getpid():
+            # because a system call for each id costs ten times the id, and a forked child must not repeat its parent's
+            self._random, self._used, self._pid = os.urandom(TOKENS_READ * 16), 0, os.getpid()
+        start = self._used
+        self._used = start + 16
+        return self._random[start : start + 16].hex()
 
 
 def ordered_id(clock: Clock) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -24,7 +23,7 @@ DETAILS_FLUSH_SECONDS = 1.0
 """Heartbeat details are written at most this often for each attempt."""
 
 Ended = Callable[["Running", Outcome], None]
-Beaten = Callable[["Running", Payload], None]
+Flush = Callable[["Running", Payload], None]
 _options_decoder = msgspec.json.Decoder(CallOptions)
 
 
@@ -34,11 +33,11 @@ class Running:
     __slots__ = (
         "address",
         "app",
+        "attempts",
         "beaten_at",
         "cancelled",
         "details",
         "flushed_at",
-        "info",
         "options",
         "started",
         "task",
@@ -46,19 +45,23 @@ class Running:
         "wait",
     )
 
-    def __init__(self, app: str, address: Address, wait: Wait) -> None:
+    def __init__(self, attempts: Attempts, app: str, address: Address, wait: Wait) -> None:
+        self.attempts = attempts
         self.app = app
         self.address = address
         self.wait = wait
         self.options = _options_decoder.decode(wait.options) if wait.options else NO_OPTIONS
         self.task: asyncio.Task[None] | None = None
-        self.info: list[Any] = []
         self.started = 0
         self.cancelled = False
         self.beaten_at = 0
         self.flushed_at = 0
         self.details = wait.details
         self.unflushed = False
+
+    def beat(self, details: Payload | None) -> None:
+        """A sign of life. Called from any thread: plain attribute writes, which the event loop's look reads."""
+        self.attempts.beaten(self, details)
 
 
 Address = tuple[str, str, int, int]
@@ -73,11 +76,11 @@ def idempotency_key(address: Address) -> str:
 class Attempts:
     """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome."""
 
-    def __init__(self, executor: Executor, clock: Clock, ended: Ended, beaten: Beaten, slots: int = SLOTS) -> None:
+    def __init__(self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, slots: int = SLOTS) -> None:
         self._executor = executor
         self._clock = clock
         self._ended = ended
-        self._beaten = beaten
+        self._flush = flush
         self._slots = slots
         self._busy = 0
         self._queue: deque[Running] = deque()
@@ -91,7 +94,7 @@ class Attempts:
         """Begin an attempt as soon as a slot is free. A call that has one already keeps it."""
         if address in self._calls or self._stopped:
             return
-        running = self._calls[address] = Running(app, address, wait)
+        running = self._calls[address] = Running(self, app, address, wait)
         if self._busy < self._slots:
             self._begin(running)
         else:
@@ -130,8 +133,7 @@ class Attempts:
     def _begin(self, running: Running) -> None:
         self._busy += 1
         running.started = running.beaten_at = self._clock.now()
-        task = running.task = self._loop.create_task(self._run(running))
-        self._executor.watch(task)
+        running.task = self._loop.create_task(self._run(running))
         if running.options.heartbeat_timeout is not None:
             self._watch_heartbeat(running)
 
@@ -149,7 +151,7 @@ class Attempts:
         )
         outcome: Outcome | None = None
         try:
-            outcome = await self._executor.attempt(work, lambda details: self._beat(running, details), running.info)
+            outcome = await self._executor.attempt(work, running.beat)
         except asyncio.CancelledError:
             if not running.cancelled:
                 self._free(running)
@@ -169,8 +171,7 @@ class Attempts:
 
     # -- heartbeats -----------------------------------------------------------------------------------------------
 
-    def _beat(self, running: Running, details: Payload | None) -> None:
-        """Called from any thread; plain attribute writes, read by the loop's look."""
+    def beaten(self, running: Running, details: Payload | None) -> None:
         running.beaten_at = self._clock.now()
         if details is not None:
             running.details = details
@@ -191,7 +192,7 @@ class Attempts:
             if running.unflushed and now - running.flushed_at >= DETAILS_FLUSH_SECONDS * 1_000_000:
                 running.flushed_at, running.unflushed = now, False
                 assert running.details is not None
-                self._beaten(running, running.details)
+                self._flush(running, running.details)
             bound = running.options.heartbeat_timeout
             if bound is not None and now - running.beaten_at > bound * 1_000_000:
                 self._expire(running, bound)

@@ -171,8 +171,12 @@ class Operations:
             if not waiters:
                 self._waiters.pop(id, None)
 
-    def on_finished(self, state: InstanceState) -> None:
+    def on_finished(self, head: Head, completed: RunCompleted) -> None:
         """A run of this node has ended."""
+        if head.id in self._waiters:
+            self._tell(state_of(head, None, completed))
+
+    def _tell(self, state: InstanceState) -> None:
         for execution, future in self._waiters.get(state.id, ()):
             if not future.done() and execution in (None, state.execution):
                 future.set_result(state)
@@ -203,7 +207,7 @@ class Operations:
 
     async def _resolve(self, head: Head) -> None:
         if head.status in FINISHED:
-            self.on_finished(await self._full(head))
+            self._tell(await self._full(head))
         for execution, future in self._waiters.get(head.id, ()):
             if execution not in (None, head.execution) and not future.done():
                 future.set_exception(_not_found(head.id))

@@ -34,10 +34,8 @@ class Executor(Protocol):
     def open(self, identity: Identity) -> LiveRun | Stall:
         """New code for a run, at its beginning."""
 
-    def attempt(
-        self, work: Attempt, beat: Callable[[Payload | None], None], info: list[Any]
-    ) -> Awaitable[Outcome]:
-        """Run one attempt; cancelling the await cancels the attempt."""
+    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome]:
+        """Run one attempt in the calling task; `beat` takes its heartbeats, from any thread.
 
-    def watch(self, task: Any) -> None:
-        """Count a task of the event loop among the attempts."""
+        Cancelling the task cancels the attempt: a coroutine at once, a thread when it looks.
+        """

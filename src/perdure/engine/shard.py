@@ -17,14 +17,12 @@ from perdure.engine.attempts import SLOTS, Address, Attempts, Running
 from perdure.engine.instance import HeartbeatSeen, Instance, attempt_message
 from perdure.engine.ports import Executor
 from perdure.history.events import RunCompleted
-from perdure.history.settle import Draft
-from perdure.history.state import InstanceState, state_of
 from perdure.history.work import Outcome, Stall
-from perdure.stores.contract import EngineStore, Lease, Loaded, Mail, OpenCall, Query, Turn, Wait
+from perdure.stores.contract import EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
-Finished = Callable[[InstanceState], None]
+Finished = Callable[[Head, RunCompleted], None]
 
 
 class Shard:
@@ -89,7 +87,7 @@ class Shard:
     def submit(self, turn: Turn, settled: Settled) -> None:
         self.committer.submit(turn, settled)
 
-    def released(self, instance: Instance, turn: Turn, draft: Draft) -> None:
+    def released(self, turn: Turn) -> None:
         """Hand what a committed turn sent to its receivers on this shard."""
         for creation in turn.created:
             self.host.receive(creation.mail)
@@ -99,16 +97,12 @@ class Shard:
             if creation.refusal is not None:
                 self.host.poll_now()
         for mail in turn.mail:
-            self._deliver_here(mail)
+            self.host.receive(mail)
 
-    def _deliver_here(self, mail: Mail) -> None:
-        self.host.receive(mail)
-
-    def finished(self, instance: Instance, draft: Draft) -> None:
+    def finished(self, instance: Instance, completed: RunCompleted | None) -> None:
         """An instance has ended: tell who waits, and let it leave memory."""
-        completed = next((event for event in draft.events if type(event) is RunCompleted), None)
         if completed is not None:
-            self._on_finished(state_of(instance.head, None, completed))
+            self._on_finished(instance.head, completed)
         self.host.drop(instance)
 
     def consumed(self, id: str, keys: Sequence[str]) -> None:

@@ -66,6 +66,7 @@ class Draft:
         "at",
         "changed",
         "closed",
+        "completed",
         "created",
         "erase",
         "events",
@@ -74,8 +75,6 @@ class Draft:
         "index",
         "mail",
         "opened",
-        "output",
-        "failure",
         "waits",
     )
 
@@ -91,8 +90,7 @@ class Draft:
         self.created: list[Creation] = []
         self.fields: dict[str, Any] = {}
         self.erase = False
-        self.output: Payload | None = None
-        self.failure: Failure | None = None
+        self.completed: RunCompleted | None = None
         self.index = 0
 
     def new_head(self) -> Head | None:
@@ -136,8 +134,8 @@ def record(draft: Draft, event: Any) -> None:
 
 def finish(draft: Draft, status: str, output: Payload | None = None, failure: Failure | None = None, keep_calls: bool = False) -> None:
     """End the run: everything still open goes, and the parent hears of it."""
-    draft.events.append(RunCompleted(at=draft.at, status=status, output=output, failure=failure))
-    draft.output, draft.failure = output, failure
+    draft.completed = RunCompleted(at=draft.at, status=status, output=output, failure=failure)
+    draft.events.append(draft.completed)
     draft.fields.update(status=status, finished=draft.at, stalled=None, suspended=None)
     _close_all(draft, keep_calls)
     parent = parent_of(draft.head)
@@ -316,8 +314,6 @@ def _create_child(draft: Draft, action: CreateChild) -> None:
 
 def execution_of(head: Head, number: int) -> str:
     """A child's execution id: derived, so that a repeated turn creates the same run, and as unique as the parent's."""
-    import hashlib
-
     text = f"{head.execution}.{head.generation}.{number}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

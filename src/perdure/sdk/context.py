@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
 import random as _random
@@ -14,6 +13,8 @@ from typing import Any, NoReturn, TypeVar
 from perdure.clock import to_datetime
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import InvalidArgument, OnlyInWorkflow
+from perdure.history.actions import SendEvent
+from perdure.history.work import Attempt
 from perdure.sdk.run import Run, calling_line, current_run, require_run
 
 T = TypeVar("T")
@@ -69,7 +70,13 @@ def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | 
 
     An instance that does not exist or is finished drops it. Elsewhere use `Handle.raise_event`.
     """
-    require_run("raise_event").send_event(instance_id, name, encode(data), app_id, calling_line())
+    run = require_run("raise_event")
+    payload = encode(data)
+    run.record(
+        SendEvent(
+            number=run.next_number(), instance=instance_id, name=name, data=payload, app=app_id, line=calling_line()
+        )
+    )
 
 
 class WorkflowInfo:
@@ -147,28 +154,35 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
 class ActivityInfo:
     """The attempt whose code is asking."""
 
-    def __init__(
-        self,
-        *,
-        app_id: str,
-        instance_id: str,
-        name: str,
-        attempt: int,
-        idempotency_key: str,
-        details: Payload | None,
-        beat: Callable[[Payload | None], None],
-    ) -> None:
-        self.app_id = app_id
-        self.instance_id = instance_id
-        """Of the workflow that called."""
-        self.name = name
-        self.attempt = attempt
-        """1 for the first attempt."""
-        self.idempotency_key = idempotency_key
-        """The same for every attempt of this call: send it on to make a repetition harmless."""
-        self._details = details
+    __slots__ = ("_beat", "_cancelled", "_work")
+
+    def __init__(self, work: Attempt, beat: Callable[[Payload | None], None]) -> None:
+        self._work = work
         self._beat = beat
-        self._cancelled = asyncio.Event()
+        self._cancelled = False
+
+    @property
+    def app_id(self) -> str:
+        return self._work.app
+
+    @property
+    def instance_id(self) -> str:
+        """Of the workflow that called."""
+        return self._work.instance
+
+    @property
+    def name(self) -> str:
+        return self._work.name
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt."""
+        return self._work.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this call: send it on to make a repetition harmless."""
+        return self._work.key
 
     def heartbeat(self, details: Any = None) -> None:
         """Say that the attempt is alive; `details` reach the next attempt if this one fails. Any thread may call it."""
@@ -176,16 +190,17 @@ class ActivityInfo:
 
     def last_details(self, type: Any = Any) -> Any:
         """The details of the newest heartbeat of an earlier attempt, None if there was none."""
-        return decode(self._details, type) if self._details is not None else None
+        details = self._work.details
+        return decode(details, type) if details is not None else None
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the workflow no longer wants the result; a thread has to ask, a coroutine gets CancelledError."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Called by the worker."""
-        self._cancelled.set()
+        self._cancelled = True
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import hashlib
 import inspect
@@ -12,7 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from perdure.codec import NOTHING, Payload, Signature, encode, encode_arguments
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
-from perdure.history.actions import CallOptions, CreateChild, CreateDetached, ScheduleActivity
+from perdure.history.actions import CallOptions, CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Handle
@@ -59,9 +60,9 @@ class Activity(Generic[P, R]):
         app_id: str | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options for the calls made through it; None keeps what the decorator says."""
-        options = call_options(retry, timeout, heartbeat_timeout, self.options)
-        twin: Activity[P, R] = Activity(self.function, self.name, options, app_id or self.app_id)
-        twin.signature = self.signature
+        twin = copy.copy(self)
+        twin.options = call_options(retry, timeout, heartbeat_timeout, self.options)
+        twin.app_id = app_id or self.app_id
         return twin
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
@@ -69,11 +70,17 @@ class Activity(Generic[P, R]):
         assert run is not None
         self.signature.check(args, kwargs)
         payload = encode_arguments(args, kwargs)
-        result = await run.call_activity(
-            lambda number: ScheduleActivity(
+        number = run.next_number()
+        future = run.call(
+            ScheduleActivity(
                 number=number, line=line, name=self.name, input=payload, app=self.app_id, options=self.options
             )
         )
+        try:
+            result = await future
+        except asyncio.CancelledError:
+            run.cancel_call(CancelActivity(number=number))
+            raise
         if type(result) is ActivityCompleted:
             value: R = run.decode(result.result, self.signature.result)
             return value
@@ -123,9 +130,8 @@ class Workflow(Generic[P, R]):
         `id` of the instance; `at`: not before then; `tags` to find it by; `if_exists`: "raise" InstanceExists or
         "return" a handle of the active instance; `run_timeout` in seconds.
         """
-        options = start_options(id, at, tags, app_id, if_exists, run_timeout)
-        twin: Workflow[P, R] = Workflow(self.function, self.name, self.home, options)
-        twin.signature = self.signature
+        twin = copy.copy(self)
+        twin.options = start_options(id, at, tags, app_id, if_exists, run_timeout)
         return twin
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
@@ -141,9 +147,10 @@ class Workflow(Generic[P, R]):
         run = current_run()
         assert run is not None
         options = self.options
-        instance = options.id or f"{run.identity.instance}:{run.identity.generation:x}.{run.children() + 1:x}d"
-        run.create_detached(
-            lambda number: CreateDetached(
+        number = run.next_number()
+        instance = options.id or f"{run.identity.instance}:{run.identity.generation:x}.{number:x}d"
+        run.record(
+            CreateDetached(
                 number=number,
                 line=line,
                 name=self.name,
@@ -163,8 +170,9 @@ class Workflow(Generic[P, R]):
         self.signature.check(args, kwargs)
         payload = encode_arguments(args, kwargs)
         options = self.options
-        result = await run.call_child(
-            lambda number: CreateChild(
+        number = run.next_number()
+        future = run.call(
+            CreateChild(
                 number=number,
                 line=line,
                 name=self.name,
@@ -175,6 +183,11 @@ class Workflow(Generic[P, R]):
                 timeout=options.run_timeout,
             )
         )
+        try:
+            result = await future
+        except asyncio.CancelledError:
+            run.cancel_call(CancelChild(number=number))
+            raise
         if type(result) is ChildCompleted:
             value: R = run.decode(result.result, self.signature.result)
             return value

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from perdure.clock import to_datetime, to_microseconds
 from perdure.codec import decode, encode, encode_arguments
 from perdure.errors import InvalidArgument
-from perdure.history.actions import CreateChild, ScheduleActivity
+from perdure.history.actions import CancelActivity, CancelChild, CreateChild, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.run import Run, calling_line, require_run
@@ -173,11 +173,14 @@ async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_
     options = {"options": activity.options} if hasattr(activity, "options") else {}
     payload = encode_arguments((input,) if input is not None else (), {})
     name = _name(activity)
-    result = await run.call_activity(
-        lambda number: ScheduleActivity(
-            number=number, line=line, name=name, input=payload, app=app_id or getattr(activity, "app_id", None), **options
-        )
-    )
+    number = run.next_number()
+    app = app_id or getattr(activity, "app_id", None)
+    future = run.call(ScheduleActivity(number=number, line=line, name=name, input=payload, app=app, **options))
+    try:
+        result = await future
+    except asyncio.CancelledError:
+        run.cancel_call(CancelActivity(number=number))
+        raise
     if isinstance(result, ActivityCompleted):
         return run.decode(result.result, activity.signature.result if hasattr(activity, "signature") else Any)
     raise activity_error(name, result.failure, result.attempt, result.timed_out)
@@ -186,9 +189,15 @@ async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_
 async def _child(run: Run, workflow: Any, input: Any, instance: str | None, app_id: str | None, line: str | None) -> Any:
     payload = encode_arguments((input,) if input is not None else (), {})
     name = _name(workflow)
-    result = await run.call_child(
-        lambda number: CreateChild(number=number, line=line, name=name, instance=instance or "", input=payload, app=app_id)
+    number = run.next_number()
+    future = run.call(
+        CreateChild(number=number, line=line, name=name, instance=instance or "", input=payload, app=app_id)
     )
+    try:
+        result = await future
+    except asyncio.CancelledError:
+        run.cancel_call(CancelChild(number=number))
+        raise
     if isinstance(result, ChildCompleted):
         return run.decode(result.result, workflow.signature.result if hasattr(workflow, "signature") else Any)
     raise child_error(name, instance or "", result.failure)

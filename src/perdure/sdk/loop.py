@@ -19,6 +19,9 @@ from perdure.errors import NotInWorkflow
 ITERATIONS_MAX = 10_000
 """Callbacks that one turn may run without a durable action between them; more is a turn that will not end."""
 
+TASKS_LOOK = 64
+"""A run's list of tasks is cleared of those that are done when it has doubled, and grown by this."""
+
 
 class Timers(Protocol):
     """Where the loop's timers are made durable."""
@@ -73,9 +76,11 @@ class TimerHandle(Handle):
 class Future(asyncio.Future[Any]):
     """A future that hashes by its number in the run, because asyncio iterates sets of futures."""
 
+    __slots__ = ("_hash",)
+
     def __init__(self, loop: Loop) -> None:
-        super().__init__(loop=loop)
         self._hash = loop.next_hash()
+        super().__init__(loop=loop)
 
     def __hash__(self) -> int:
         return self._hash
@@ -83,6 +88,8 @@ class Future(asyncio.Future[Any]):
 
 class Task(asyncio.Task[Any]):
     """A task that hashes by its number in the run, because task groups iterate sets of tasks."""
+
+    __slots__ = ("_hash",)
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: Loop, name: str | None, context: Context | None) -> None:
         self._hash = loop.next_hash()
@@ -102,7 +109,8 @@ class Loop(asyncio.AbstractEventLoop):
         self.created = 0
         self.ready: deque[Handle] = deque()
         self.iterations = 0
-        self.tasks: dict[int, Task] = {}
+        self.tasks: list[Task] = []
+        self._tasks_look = TASKS_LOOK
         self._seed = seed
         self._seconds = 0.0
 
@@ -163,12 +171,11 @@ class Loop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any) -> Any:
         task = Task(coro, self, name, context)
-        self.tasks[task._hash] = task
-        task.add_done_callback(self._forget)
+        self.tasks.append(task)
+        if len(self.tasks) > self._tasks_look:
+            self.tasks = [task for task in self.tasks if not task.done()]
+            self._tasks_look = 2 * len(self.tasks) + TASKS_LOOK
         return task
-
-    def _forget(self, task: Any) -> None:
-        self.tasks.pop(task._hash, None)
 
     def get_debug(self) -> bool:
         return False

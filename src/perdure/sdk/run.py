@@ -11,12 +11,11 @@ import contextvars
 import random
 import sys
 import uuid
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
 from perdure.codec import Payload, decode
-from perdure.errors import NotDecodable, OnlyInWorkflow, PerdureError
+from perdure.errors import NotDecodable, OnlyInWorkflow
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
     Action,
@@ -47,10 +46,8 @@ from perdure.history.events import (
 from perdure.history.replay import Difference, compare
 from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
+from perdure.sdk.inbox import Inbox
 from perdure.sdk.loop import Future, Loop, Task, TimerHandle
-
-EARLY_EVENTS_MAX = 10_000
-"""External events that a run buffers before its code waits for them; more fail the run."""
 
 
 class Sealed(BaseException):
@@ -72,6 +69,29 @@ class Diverged(Exception):
 class Run:
     """The coroutine of one run, its loop, and what it waits for."""
 
+    __slots__ = (
+        "_actions",
+        "_calls",
+        "_continuation",
+        "_event_wait",
+        "_inbox",
+        "_keep_calls",
+        "_loop",
+        "_main",
+        "_number",
+        "_random",
+        "_sealed",
+        "_seed",
+        "_task",
+        "_timers",
+        "finished",
+        "identity",
+        "now",
+        "replaying",
+        "status",
+        "unreadable",
+    )
+
     def __init__(self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool) -> None:
         self.identity = identity
         self.replaying = False
@@ -89,9 +109,8 @@ class Run:
         self._event_wait = FIRST_EVENT_WAIT
         self._actions: dict[Any, Action] = {}
         self._calls: dict[int, Future] = {}
-        self._timers: dict[int, TimerHandle] = {}
-        self._listeners: dict[str, deque[tuple[int, Future]]] = {}
-        self._early: dict[str, deque[EventRaised]] = {}
+        self._timers: dict[int, TimerHandle] | None = None
+        self._inbox: Inbox | None = None
         self._continuation: ContinueRun | None = None
         self._random: random.Random | None = None
 
@@ -139,7 +158,7 @@ class Run:
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(loop)
         try:
-            for task in sorted(loop.tasks.values(), key=lambda task: -task._hash):
+            for task in reversed(loop.tasks):
                 _unwind(task)
         finally:
             asyncio._set_running_loop(outer)
@@ -153,56 +172,53 @@ class Run:
 
     def unconsumed(self) -> list[EventRaised]:
         """External events that arrived and that no code has taken."""
-        return [event for events in self._early.values() for event in events]
+        return self._inbox.untaken() if self._inbox is not None else []
 
     # -- asked by workflow code -----------------------------------------------------------------------------------
 
-    async def call_activity(self, action: Callable[[int], ScheduleActivity]) -> ActivityCompleted | ActivityFailed:
-        number = self._next_number()
-        self._actions[number] = action(number)
-        return await self._answer(number, CancelActivity)
+    def next_number(self) -> int:
+        """The number of the action that is about to be recorded."""
+        if self._sealed:
+            raise Sealed
+        self._loop.iterations = 0
+        self._number += 1
+        return self._number
 
-    async def call_child(self, action: Callable[[int], CreateChild]) -> ChildCompleted | ChildFailed:
-        number = self._next_number()
-        self._actions[number] = action(number)
-        return await self._answer(number, CancelChild)
-
-    async def _answer(self, number: int, cancel: type[CancelActivity] | type[CancelChild]) -> Any:
+    def call(self, action: ScheduleActivity | CreateChild) -> Future:
+        """Record a call; the future of the event that will answer it."""
+        number = action.number
+        self._actions[number] = action
         future = self._calls[number] = Future(self._loop)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self._calls.pop(number, None) is not None:
-                self._withdraw(number, cancel(number=number))
-            raise
+        return future
 
-    def create_detached(self, action: Callable[[int], CreateDetached]) -> None:
-        number = self._next_number()
-        self._actions[number] = action(number)
+    def cancel_call(self, cancellation: CancelActivity | CancelChild) -> None:
+        """Nobody awaits the answer any more."""
+        number = cancellation.number
+        if self._calls.pop(number, None) is not None:
+            self._withdraw(number, cancellation)
 
-    def send_event(self, instance: str, name: str, data: Payload, app: str | None, line: str | None) -> None:
-        number = self._next_number()
-        self._actions[number] = SendEvent(number=number, instance=instance, name=name, data=data, app=app, line=line)
+    def record(self, action: CreateDetached | SendEvent) -> None:
+        """Record an action that nothing answers."""
+        self._actions[action.number] = action
 
     async def next_event(self, name: str, line: str | None) -> Payload | None:
         """The data of the next external event called `name`, oldest first; waits if none is there yet."""
-        self._open_for_recording()
-        key = name.casefold()
-        early = self._early.get(key)
-        if early:
-            event = early.popleft()
-            if not early:
-                del self._early[key]
-            return event.data
+        if self._sealed:
+            raise Sealed
+        inbox = self._inbox = self._inbox or Inbox()
+        early = inbox.take(name)
+        if early is not None:
+            return early.data
         number = self._event_wait
         self._event_wait -= 1
         future = Future(self._loop)
-        self._listeners.setdefault(key, deque()).append((number, future))
+        inbox.listen(name, number, future)
         self._actions[number] = WaitForEvent(number=number, name=name, line=line)
         try:
             heard: EventRaised = await future
         except asyncio.CancelledError:
-            self._stop_listening(key, number, future)
+            if inbox.stop_listening(name, number, future):
+                self._withdraw(number, StopWaiting(number=number))
             raise
         return heard.data
 
@@ -216,18 +232,20 @@ class Run:
 
     def where(self) -> str | None:
         """A place in user code that is alive, newest task first; for the message about a turn that does not end."""
-        for task in reversed(self._loop.tasks.values()):
+        for task in reversed(self._loop.tasks):
             for frame in reversed(task.get_stack(limit=3)):
                 return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
         return None
 
     def set_status(self, status: Payload) -> None:
-        self._open_for_recording()
+        if self._sealed:
+            raise Sealed
         self.status = status
         self._actions["status"] = SetStatus(status=status)
 
     def continue_as_new(self, input: Payload, keep_events: bool) -> NoReturn:
-        self._open_for_recording()
+        if self._sealed:
+            raise Sealed
         self._continuation = ContinueRun(input=input, events=self.unconsumed() if keep_events else [])
         raise ContinueAsNew
 
@@ -239,47 +257,26 @@ class Run:
     def uuid4(self) -> uuid.UUID:
         return uuid.UUID(int=self.random().getrandbits(128), version=4)
 
-    def children(self) -> int:
-        """How many actions the run has numbered so far."""
-        return self._number
-
     # -- asked by the loop ----------------------------------------------------------------------------------------
 
     def create_timer(self, handle: TimerHandle) -> None:
-        number = handle.number = self._next_number()
+        number = handle.number = self.next_number()
+        if self._timers is None:
+            self._timers = {}
         self._timers[number] = handle
         due = self.identity.started + round(handle.when() * 1_000_000)
         self._actions[number] = CreateTimer(number=number, due=due, line=calling_line())
 
     def cancel_timer(self, handle: TimerHandle) -> None:
-        if not self._sealed and self._timers.pop(handle.number, None) is not None:
+        if not self._sealed and self._timers and self._timers.pop(handle.number, None) is not None:
             self._withdraw(handle.number, CancelTimer(number=handle.number))
 
     # -- inside ---------------------------------------------------------------------------------------------------
-
-    def _next_number(self) -> int:
-        self._open_for_recording()
-        self._loop.iterations = 0
-        self._number += 1
-        return self._number
-
-    def _open_for_recording(self) -> None:
-        if self._sealed:
-            raise Sealed
 
     def _withdraw(self, number: int, action: Action) -> None:
         """Take an action back: silently if its turn is not over, with an action of its own otherwise."""
         if not self._sealed and self._actions.pop(number, None) is None:
             self._actions[("cancel", number)] = action
-
-    def _stop_listening(self, key: str, number: int, future: Future) -> None:
-        listeners = self._listeners.get(key)
-        if listeners is not None and (number, future) in listeners:
-            listeners.remove((number, future))
-            self._withdraw(number, StopWaiting(number=number))
-        elif future.done() and not future.cancelled():
-            # because the event came in the same turn as the cancellation, it is still nobody's
-            self._early.setdefault(key, deque()).appendleft(future.result())
 
     def _start(self, event: RunStarted) -> None:
         # because the workflow must not see, nor replay differently by, what the caller's context holds
@@ -292,23 +289,15 @@ class Run:
             future.set_result(event)
 
     def _timer_fired(self, event: TimerFired) -> None:
-        handle = self._timers.pop(event.number, None)
+        handle = self._timers.pop(event.number, None) if self._timers else None
         if handle is not None and handle.callback is not None:
             self._loop.ready.append(handle)
 
     def _event_raised(self, event: EventRaised) -> None:
-        key = event.name.casefold()
-        listeners = self._listeners.get(key)
-        while listeners:
-            number, future = listeners.popleft()
-            if not future.done():
-                self._withdraw(number, StopWaiting(number=number))
-                future.set_result(event)
-                return
-        early = self._early.setdefault(key, deque())
-        if len(early) >= EARLY_EVENTS_MAX:
-            raise PerdureError(f"{EARLY_EVENTS_MAX} events {event.name!r} wait and no code takes them")
-        early.append(event)
+        inbox = self._inbox = self._inbox or Inbox()
+        number = inbox.arrive(event)
+        if number is not None:
+            self._withdraw(number, StopWaiting(number=number))
 
     def _cancel_requested(self, event: RunCancelRequested) -> None:
         if self._task is not None:
@@ -322,7 +311,8 @@ class Run:
         self._actions["end"] = action
 
     def __repr__(self) -> str:
-        waiting = f"{len(self._calls)} calls, {len(self._timers)} timers, {len(self._listeners)} events"
+        listening = self._inbox.listening if self._inbox is not None else 0
+        waiting = f"{len(self._calls)} calls, {len(self._timers or ())} timers, {listening} events"
         return f"<perdure Run {self.identity.name} {self.identity.instance} generation {self.identity.generation}: {waiting}>"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,7 @@ from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure, decode_segment
 from perdure.history.work import Attempt, Identity, Outcome, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.definitions import Activity, Definitions
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
@@ -96,7 +96,7 @@ class Worker:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._watchdog = watchdog or Watchdog()
-        self._attempts: set[asyncio.Task[Any]] = set()
+        self._attempts: set[asyncio.Task[Any] | None] = set()
 
     def start(self) -> None:
         """Called on the event loop that runs the engine."""
@@ -125,67 +125,49 @@ class Worker:
         run = Run(identity, workflow.main, workflow.is_generator)
         return LiveRun(run, workflow.fingerprint, self._watchdog)
 
-    async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None], info: list[Any]) -> Outcome:
-        """Run one attempt. `beat` takes heartbeats from any thread; the attempt's context is put into `info`.
-
-        Cancelling the call cancels the attempt: a coroutine at once, a thread when it looks.
-        """
+    async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Outcome:
+        """Run one attempt in the calling task. `beat` takes heartbeats from any thread."""
         activity = self._definitions.activities.get(work.name)
         if activity is None:
             return Outcome(failure=_unknown(work.name, self._app))
-        context = ActivityInfo(
-            app_id=work.app,
-            instance_id=work.instance,
-            name=work.name,
-            attempt=work.attempt,
-            idempotency_key=work.key,
-            details=work.details,
-            beat=beat,
-        )
-        info.append(context)
+        context = ActivityInfo(work, beat)
         ATTEMPT.set(context)
-        try:
-            args, kwargs = activity.signature.decode(work.input)
-        except NotDecodable as error:
-            return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
-        return await self._run(activity, args, kwargs, work.timeout, context)
-
-    async def _run(
-        self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None, context: ActivityInfo
-    ) -> Outcome:
+        task = asyncio.current_task()
+        self._attempts.add(task)
         deadline = None
         try:
-            if timeout is None:
-                value = await self._call(activity, args, kwargs)
+            args, kwargs = activity.signature.decode(work.input)
+            call = activity.function(*args, **kwargs) if activity.is_async else self._in_thread(activity.function, args, kwargs)
+            if work.timeout is None:
+                value = await call
             else:
-                async with asyncio.timeout(timeout) as deadline:
-                    value = await self._call(activity, args, kwargs)
+                async with asyncio.timeout(work.timeout) as deadline:
+                    value = await call
             return Outcome(result=NOTHING if value is None else encode(value))
-        except TimeoutError as error:
-            context.cancel()
-            if deadline is not None and deadline.expired():
-                text = f"activity {activity.name} took longer than its timeout of {timeout:g} s"
-                return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
-            return Outcome(failure=to_failure(error))
         except asyncio.CancelledError:
             context.cancel()
             raise
-        except Interrupted as error:
+        except (Exception, Interrupted) as error:
+            context.cancel()
+            expired = deadline is not None and deadline.expired()
+            return self._failed(activity, work, error, expired)
+        finally:
+            self._attempts.discard(task)
+
+    def _failed(self, activity: Activity[..., Any], work: Attempt, error: BaseException, expired: bool) -> Outcome:
+        if isinstance(error, Interrupted):
             return Outcome(failure=self._blocked(activity, error))
-        except NotEncodable as error:
+        if isinstance(error, TimeoutError) and expired:
+            text = f"activity {activity.name} took longer than its timeout of {work.timeout:g} s"
+            return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
+        if isinstance(error, (NotDecodable, NotEncodable)):
             return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
-        except Exception as error:
-            return Outcome(failure=to_failure(error))
+        return Outcome(failure=to_failure(error))
 
     def _blocked(self, activity: Activity[..., Any], error: BaseException) -> Failure:
         stack = self._watchdog.blocked(asyncio.current_task()) or ""
         text = f"activity {activity.name} is `async def` but blocked the event loop; await instead, or make it a plain `def`"
         return Failure(type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True)
-
-    def _call(self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        if activity.is_async:
-            return activity.function(*args, **kwargs)  # type: ignore[no-any-return]
-        return self._in_thread(activity.function, args, kwargs)
 
     async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._pool is None:
@@ -193,14 +175,9 @@ class Worker:
         call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    def watch(self, task: asyncio.Task[Any]) -> None:
-        """Count a task among the attempts that the watchdog may interrupt."""
-        self._attempts.add(task)
-        task.add_done_callback(self._attempts.discard)
-
     def _running_attempt(self, loop: asyncio.AbstractEventLoop) -> object | None:
         task = asyncio.current_task(loop)
-        return task if task in self._attempts else None
+        return task if task is not None and task in self._attempts else None
 
 
 def _unknown(name: str, app: str) -> Failure:
