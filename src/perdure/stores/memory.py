@@ -292,13 +292,17 @@ class MemoryStore:
                 found.waits.clear()
             found.head = turn.head or replace(found.head, sequence=turn.expected + 1, updated=turn.at)
         if turn.segment is not None:
+            newest = found.segments[-1].sequence if found.segments else 0
+            assert found.head.sequence > newest, f"{turn.id!r} has a segment {found.head.sequence} already"
             found.segments.append(Segment(found.head.sequence, turn.segment))
         for number in turn.closed:
             found.waits.pop(number, None)
         for wait in turn.changed:
             if wait.number in found.waits:
                 found.waits[wait.number] = wait
-        found.waits.update((wait.number, wait) for wait in turn.opened)
+        for wait in turn.opened:
+            assert wait.number not in found.waits, f"{turn.id!r} has a wait {wait.number} already"
+            found.waits[wait.number] = wait
         for key in turn.consumed:
             found.mail.pop(key, None)
         found.seen.update(dict.fromkeys(turn.seen))
