@@ -120,16 +120,19 @@ class App:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def open(self) -> None:
-        """Start the engine: take up what was in flight, or stand by while another process owns the store."""
+    async def open(self, *, store: str | EngineStore | None = None) -> None:
+        """Start the engine: take up what was in flight, or stand by while another process owns the store.
+
+        `store` takes the place of the one that the app was made with.
+        """
         if self._engine is not None:
             raise InvalidArgument(f"app {self.id!r} is open already; open it once per process")
         settings = self._settings
-        store = _open_store(self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
+        used = _open_store(store or self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
         worker = Worker(self.id, self._definitions, settings["threads"])
         engine = Engine(
             self.id,
-            store,
+            used,
             worker,
             standby=settings["standby"],
             slots=settings["slots"],
@@ -141,7 +144,7 @@ class App:
             await engine.open()
         except BaseException:
             worker.stop()
-            await store.close()
+            await used.close()
             raise
         self._engine, self._worker, self._client, self._pid = engine, worker, _Client(engine.operations), os.getpid()
 
@@ -181,12 +184,14 @@ class App:
 class Client(_Client):
     """Drives the instances on a store from outside: `async with Client("sqlite:///shop.db") as client`.
 
-    `app_id` may be left out if the store holds one app.
+    `app_id` may be left out if the store holds one app. A `caretaker` owns the app while no other process does, so that
+    commands which need none of its code (terminate, suspend) take effect at once and not when a worker starts.
     """
 
-    def __init__(self, store: str | EngineStore, *, app_id: str | None = None) -> None:
+    def __init__(self, store: str | EngineStore, *, app_id: str | None = None, caretaker: bool = False) -> None:
         self._store_given = store
         self._app_id = app_id
+        self._caretaker = caretaker
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Self:
@@ -194,7 +199,9 @@ class Client(_Client):
         await store.open()
         try:
             app_id = self._app_id or _only_app(await store.apps())
-            engine = Engine(app_id, store, Worker(app_id, Definitions()), execute=False)
+            engine = Engine(
+                app_id, store, Worker(app_id, Definitions()), execute=self._caretaker, commands_only=True
+            )
             await engine.open()
         except BaseException:
             await store.close()

@@ -42,9 +42,6 @@ class Actor(Protocol):
     def tell(self, message: Message) -> None:
         """Put a message into the mailbox; the actor takes a turn when it can."""
 
-    def begin(self) -> None:
-        """What waited for the activation is handed over: the restored actor may take its first turn."""
-
     def due(self, number: int) -> None:
         """A due time of the wait `number` may have come; the actor knows better."""
 
@@ -85,9 +82,13 @@ class Host:
         self._poller = Rounds("mail", self._mail_round)
         self._watch: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        for rounds in (self._loader, self._timers, self._poller):
-            rounds.start()
+    def start(self, *, listen: bool = True) -> None:
+        """Load actors as they are told something; if `listen`, also follow due times and mail in the store."""
+        self._loader.start()
+        if not listen:
+            return
+        self._timers.start()
+        self._poller.start()
         self._watch = asyncio.get_running_loop().create_task(self._follow_hints(), name="perdure-hints")
 
     async def stop(self) -> None:

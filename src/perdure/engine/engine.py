@@ -28,7 +28,11 @@ DRAIN_SECONDS = 10.0
 
 
 class Engine:
-    """Runs the workflows of `app`. `open` returns when work in flight is taken up, or at once as a standby."""
+    """Runs the workflows of `app`. `open` returns when work in flight is taken up, or at once as a standby.
+
+    `execute` False never owns: commands go through the store. `commands_only`, for a node without the app's code, owns
+    what is free when it opens and takes only turns that commands ask for and that need no code (see `Shard`).
+    """
 
     def __init__(
         self,
@@ -39,6 +43,7 @@ class Engine:
         clock: Clock | None = None,
         standby: bool = True,
         execute: bool = True,
+        commands_only: bool = False,
         owner: str | None = None,
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
@@ -54,6 +59,7 @@ class Engine:
         self._executor = executor
         self._standby = standby
         self._execute = execute
+        self._commands_only = commands_only
         self._slots = slots
         self._activations_max = activations_max
         self._drain_seconds = drain_seconds
@@ -72,7 +78,8 @@ class Engine:
             if not self.owned and not self._standby:
                 holder = await self.store.holder(self.app)
                 raise StoreOwned(f"another process owns the store ({holder}); stop it, or allow standing by with standby=True")
-            self._ownership.start()
+            if not self._commands_only:
+                self._ownership.start()
 
     async def close(self) -> None:
         """Drain what runs, commit what is decided, give the shards back."""
@@ -114,6 +121,7 @@ class Engine:
                 self._chance,
                 on_finished=self.operations.on_finished,
                 on_lost=self._lost,
+                commands_only=self._commands_only,
                 slots=self._slots,
                 activations_max=self._activations_max,
             )

@@ -24,6 +24,7 @@ from perdure.history.events import (
     RunForked,
     RunResumed,
     RunSuspended,
+    RunSuspended,
     RunTerminated,
     TimerFired,
     decode_segment,
@@ -165,7 +166,7 @@ class Instance:
         self._mailbox = []
         self._busy = True
         self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
-        if (self._asleep or self.head.stalled is not None) and self._is_held(batch):
+        if (self._asleep or self.head.stalled is not None or self._services.commands_only) and self._is_held(batch):
             self._hold(batch, None)
             return
         accepted = self._accepted = self._accept(batch)
@@ -175,6 +176,8 @@ class Instance:
             self._adopt(accepted)
         elif self._needs_no_code(accepted):
             self._decide_without_code(accepted)
+        elif self._services.commands_only:
+            self._commit(self._settle([]))
         else:
             self._execute([event for event in accepted if type(event) not in _LOCAL])
 
@@ -189,7 +192,9 @@ class Instance:
         return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
 
     def _is_held(self, batch: list[Message]) -> bool:
-        """Whether messages have to wait: for the start time, or for an end of the stall."""
+        """Whether messages have to wait: for a node with code, for the start time, or for an end of the stall."""
+        if self._services.commands_only and self.head.status not in FINISHED and not _go_without_code(batch):
+            return True
         if self.head.stalled is not None and not self._retrying:
             return not any(isinstance(message.event, _UNSTALLING) for message in batch)
         return self._asleep and not any(isinstance(m.event, (TimerFired, *_UNSLEEPING)) for m in batch)
@@ -580,6 +585,11 @@ _ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
 _UNKEPT = (HeartbeatSeen, RunResumed)
 _UNSTALLING = (RunTerminated, RunResumed)
 _UNSLEEPING = (RunTerminated, RunCancelRequested)
+
+
+def _go_without_code(batch: list[Message]) -> bool:
+    kinds = {type(message.event) for message in batch}
+    return RunTerminated in kinds or kinds == {RunSuspended}
 
 
 def attempt_message(running: Running, outcome: Outcome, at: int) -> Message:

@@ -227,6 +227,9 @@ class Operations:
         page = await self._store.find(msgspec.structs.replace(query, app=self._engine.app), cursor, limit)
         return [state_of(head) for head in page.heads], page.cursor
 
+    async def holder(self) -> str | None:
+        return await self._store.holder(self._engine.app)
+
     async def explain(self, id: str) -> Explanation:
         return await explain(self._engine, await self._head(id, None))
 

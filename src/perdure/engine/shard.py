@@ -26,7 +26,11 @@ Finished = Callable[[Head, RunCompleted], None]
 
 
 class Shard:
-    """The engine's side of a lease: instances, attempts, commits."""
+    """The engine's side of a lease: instances, attempts, commits.
+
+    `commands_only` leaves all work alone (what was in flight, timers, attempts, mail that needs code) but the commands
+    that it is given: a termination or suspension happens, every other message waits as mail for an owner with code.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Shard:
         *,
         on_finished: Finished,
         on_lost: Callable[[Shard, str], None],
+        commands_only: bool = False,
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
     ) -> None:
@@ -46,6 +51,7 @@ class Shard:
         self.store = store
         self.clock = clock
         self.executor = executor
+        self.commands_only = commands_only
         self.counts: Counter[str] = Counter()
         self._chance = chance
         self._on_finished = on_finished
@@ -56,7 +62,9 @@ class Shard:
     async def open(self) -> None:
         """Take up the work: calls that were in flight, mail, due times, instances whose stall may be over."""
         self.committer.start()
-        self.host.start()
+        self.host.start(listen=not self.commands_only)
+        if self.commands_only:
+            return
         await self._recover_calls()
         await self._retry_stalled()
 
@@ -126,7 +134,8 @@ class Shard:
         return random.Random(f"{event.number}.{event.attempt}.{event.at}").random()  # noqa: S311 not a secret
 
     def start_attempt(self, address: Address, wait: Wait) -> None:
-        self.attempts.start(self.lease.app, address, wait)
+        if not self.commands_only:
+            self.attempts.start(self.lease.app, address, wait)
 
     def cancel_attempt(self, address: Address) -> None:
         self.attempts.cancel(address)

@@ -66,6 +66,9 @@ class Gateway(Protocol):
     async def explain(self, id: str) -> Explanation:
         """Why it is not finished."""
 
+    async def holder(self) -> str | None:
+        """Which process runs the app, for people to read; None: nobody."""
+
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot of an instance as `Handle.state` and `Client.list` give it; values are decoded JSON."""
@@ -289,6 +292,10 @@ class Client:
                 return count if isinstance(count, int) else 1
 
         return sum(await asyncio.gather(*(one(id) for id in ids)))
+
+    async def holder(self) -> str | None:
+        """Which process runs the app's workflows, for people to read; None: nobody does."""
+        return await self.gateway.holder()
 
     def now(self) -> int:
         return self._clock.now()
