@@ -531,7 +531,9 @@ class Instance:
             changed=[
                 msgspec.structs.replace(self.waits[message.event.number], state=ANSWERED)
                 for message in batch
-                if type(message.event) in _ATTEMPT_ENDED and message.event.number in self.waits
+                if type(message.event) in _ATTEMPT_ENDED
+                and (message.execution, message.generation) == (head.execution, head.generation)
+                and message.event.number in self.waits
             ],
             consumed=consumed,
             mail=mail,
