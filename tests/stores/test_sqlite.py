@@ -349,7 +349,7 @@ class TestPlans:
         opened(tmp_path / "store.db")
         connection = sqlite3.connect(tmp_path / "store.db")
         connection.create_function("fold", 1, str.casefold, deterministic=True)
-        search = Search(query, "shop", (5, "a", 1), 10)
+        search = Search(query, "shop", next(iter(query.status), None), (5, "a", 1), 10)
         plan = str(connection.execute(f"explain query plan {search.sql}", search.values).fetchall())
         connection.close()
         assert f"INDEX {index} " in plan, plan

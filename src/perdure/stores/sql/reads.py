@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from perdure.stores.contract import Head, Loaded, Page, Query
@@ -67,13 +67,21 @@ def _load(connection: Connection, shard: int, head: Head) -> Loaded:
 
 def find(connection: Connection, query: Query, position: Position | None, limit: int) -> Page:
     found: list[Row] = []
-    for app in apps(connection) if query.app is None else [query.app]:
-        search = Search(query, app, position, limit + 1)
+    for search in _searches(connection, query, position, limit + 1):
         found += connection.rows(search.sql, search.values)
     found.sort(key=_position, reverse=True)
     shown = found[:limit]
     cursor = write_cursor(*_position(shown[-1])) if len(found) > limit else None
     return Page([rows.head_of(row) for row in shown], cursor)
+
+
+def _searches(
+    connection: Connection, query: Query, position: Position | None, limit: int
+) -> Iterator[Search]:
+    """One search for each app and status, because each of them then has an index that gives the order."""
+    for app in apps(connection) if query.app is None else [query.app]:
+        for status in dict.fromkeys(query.status) or [None]:
+            yield Search(query, app, status, position, limit)
 
 
 def _position(row: Row) -> Position:

@@ -12,14 +12,18 @@ Position = tuple[int, str, int]
 
 
 class Search:
-    """The SQL for one page of one app's instances and its values, built up condition by condition."""
+    """The SQL for one page of one app's instances of one status (None: of any), and its values."""
 
-    def __init__(self, query: Query, app: str, position: Position | None, limit: int) -> None:
+    def __init__(
+        self, query: Query, app: str, status: str | None, position: Position | None, limit: int
+    ) -> None:
         self.values: list[Any] = []
         self._conditions: list[str] = []
         tags = list((query.tags or {}).items())
         self._source, self._order = self._lead(app, tags[:1])
         self._require("head.kind = {}", query.kind)
+        if status is not None:
+            self._require("head.status = {}", status)
         self._filter(query)
         for key, value in tags[1:]:
             self._require_tag(key, value)
@@ -45,8 +49,6 @@ class Search:
         created = self._order[0]
         if query.name is not None:
             self._require("head.name = {}", query.name)
-        if query.status:
-            self._conditions.append(f"head.status in ({', '.join(map(self._value, query.status))})")
         if query.created_after is not None:
             self._require(f"{created} >= {{}}", query.created_after)
         if query.created_before is not None:
