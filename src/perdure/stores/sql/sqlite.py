@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from perdure.errors import (
@@ -27,8 +27,12 @@ from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.schema import MIGRATIONS, statements
 from perdure.stores.sql.store import SqlStore
 
+T = TypeVar("T")
+
 BUSY_SECONDS_MAX = 5.0
 """How long a transaction waits for another process's."""
+BUSY_PAUSE_SECONDS = 0.02
+"""After which a wait to write begins anew, because SQLite's pauses grow until a busy owner starves it."""
 CHECKPOINT_PAGES = 4_000
 """Pages in the write-ahead log from which a commit moves them into the file."""
 LOG_BYTES_MAX = 64 * 1024 * 1024
@@ -142,7 +146,10 @@ class SqliteDatabase:
         if write:
             self.check()
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=BUSY_PAUSE_SECONDS if write else BUSY_SECONDS_MAX,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             self._prepare(connection, write)
@@ -219,7 +226,10 @@ class SqliteConnection:
         self._connection = connection
 
     def begin(self, *, write: bool) -> None:
-        self._connection.execute("begin immediate" if write else "begin")
+        if write:
+            patiently(lambda: self._connection.execute("begin immediate"))
+        else:
+            self._connection.execute("begin")
 
     def commit(self) -> None:
         self._connection.execute("commit")
@@ -288,22 +298,25 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str 
     return found[1]
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging, which SQLite refuses at once while another process opens the file."""
+def patiently(work: Callable[[], T]) -> T:
+    """Do what is refused while another process writes, as soon as it is not."""
     ends = time.monotonic() + BUSY_SECONDS_MAX
     while True:
         try:
-            ((mode,),) = connection.execute("pragma journal_mode = wal")
+            return work()
         except sqlite3.OperationalError as error:
             if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
                 raise
-            time.sleep(0.01)
-            continue
-        if mode != "wal":
-            raise StoreNotUsable(
-                f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk"
-            )
-        return
+        time.sleep(0.001)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging."""
+    ((mode,),) = patiently(lambda: connection.execute("pragma journal_mode = wal").fetchall())
+    if mode != "wal":
+        raise StoreNotUsable(
+            f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk"
+        )
 
 
 def _format(connection: Connection, path: Path) -> int:
