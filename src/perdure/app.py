@@ -128,7 +128,7 @@ class App:
         if self._engine is not None:
             raise InvalidArgument(f"app {self.id!r} is open already; open it once per process")
         settings = self._settings
-        used = _open_store(store or self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
+        used = open_store(store or self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
         worker = Worker(self.id, self._definitions, settings["threads"])
         engine = Engine(
             self.id,
@@ -195,7 +195,7 @@ class Client(_Client):
         self._engine: Engine | None = None
 
     async def __aenter__(self) -> Self:
-        store = _open_store(self._store_given)
+        store = open_store(self._store_given)
         await store.open()
         try:
             app_id = self._app_id or _only_app(await store.apps())
@@ -241,7 +241,7 @@ class _WorkflowDecorator:
     def __call__(self, function: Any, /) -> Any: ...
 
 
-def _open_store(given: str | EngineStore) -> EngineStore:
+def open_store(given: str | EngineStore) -> EngineStore:
     if not isinstance(given, str):
         return given
     scheme = given.split(":", 1)[0]

@@ -123,7 +123,8 @@ class Host:
 
     def _put_away(self, actor: Actor) -> None:
         """Mail that it did not take is handed over again after the next load."""
-        self._known_mail.difference_update([(actor.id, key) for key in actor.untaken()])
+        for key in actor.untaken():
+            self._known_mail.discard((actor.id, key))
         actor.close()
 
     def tell(self, id: str, message: Message) -> None:

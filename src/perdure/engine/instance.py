@@ -147,6 +147,8 @@ class Instance:
             self.tell(Message(event, None, head.execution, head.generation))
 
     def untaken(self) -> list[str]:
+        if not self._batch and not self._mailbox:
+            return _EMPTY
         return [message.key for message in (*self._batch, *self._mailbox) if message.stored and message.key is not None]
 
     def close(self) -> None:
@@ -365,9 +367,8 @@ class Instance:
 
     def _commit(self, draft: Draft) -> None:
         head = self.head
-        consumed = [m.key for m in self._batch if m.stored and m.key is not None]
+        consumed, seen = _keys(self._batch)
         has_history = len(draft.events) > 1
-        seen = [m.key for m in self._batch if m.key is not None and isinstance(m.event, COMMANDS)]
         self._events += len(draft.events)
         turn = Turn(
             shard=self._services.shard,
@@ -381,8 +382,8 @@ class Instance:
             opened=list(draft.opened.values()) if draft.opened else (),
             changed=draft.changed or (),
             closed=draft.closed or (),
-            consumed=consumed or (),
-            seen=seen or (),
+            consumed=consumed,
+            seen=seen,
             mail=draft.mail or (),
             created=draft.created or (),
             erase=draft.erase,
@@ -629,6 +630,15 @@ def _as_attempt(event: ActivityFailed) -> AttemptFailed:
     return AttemptFailed(
         at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
     )
+
+
+def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
+    """Of the messages of a turn: the keys of mail that it consumes, and those to remember as seen."""
+    keyed = [message for message in batch if message.key is not None]
+    if not keyed:
+        return (), ()
+    consumed = [str(message.key) for message in keyed if message.stored]
+    return consumed, [str(message.key) for message in keyed if isinstance(message.event, COMMANDS)]
 
 
 def _same_stall(one: Halt | None, other: Halt | None) -> bool:

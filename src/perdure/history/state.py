@@ -6,24 +6,23 @@ from datetime import datetime
 
 import msgspec
 
-from perdure.clock import to_datetime
 from perdure.codec import Payload
 from perdure.history.events import Failure, RunCompleted, RunStarted
-from perdure.stores.contract import FINISHED, Halt, Head, Status
+from perdure.stores.contract import FINISHED, Halt, Head
 
 
 class InstanceState(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of one instance. `input`, `output` and `custom_status` are payloads; `Handle.state` gives values."""
+    """A snapshot of one instance as the engine gives it: payloads as stored, times in microseconds since 1970 UTC."""
 
     id: str
     app: str
     name: str
-    status: Status
+    status: str
     execution: str
     generation: int
-    created: datetime
-    updated: datetime
-    finished: datetime | None = None
+    created: int
+    updated: int
+    finished: int | None = None
     input: Payload | None = None
     output: Payload | None = None
     custom_status: Payload | None = None
@@ -58,12 +57,12 @@ def state_of(head: Head, started: RunStarted | None = None, completed: RunComple
         id=head.id,
         app=head.app,
         name=head.name,
-        status=Status(head.status),
+        status=head.status,
         execution=head.execution,
         generation=head.generation,
-        created=to_datetime(head.created),
-        updated=to_datetime(head.updated),
-        finished=to_datetime(head.finished) if head.finished is not None else None,
+        created=head.created,
+        updated=head.updated,
+        finished=head.finished,
         input=started.input if started is not None else None,
         output=completed.output if completed is not None else None,
         custom_status=head.custom_status,

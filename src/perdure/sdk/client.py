@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from perdure.clock import SystemClock, to_microseconds
+from perdure.clock import SystemClock, to_datetime, to_microseconds
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import (
     InstanceNotFound,
@@ -318,12 +318,12 @@ def shown(state: InstanceState) -> State:
         id=state.id,
         app=state.app,
         name=state.name,
-        status=state.status,
+        status=Status(state.status),
         execution_id=state.execution,
         run=state.generation,
-        created=state.created,
-        updated=state.updated,
-        finished=state.finished,
+        created=to_datetime(state.created),
+        updated=to_datetime(state.updated),
+        finished=to_datetime(state.finished) if state.finished is not None else None,
         input=decode(state.input),
         output=decode(state.output),
         custom_status=decode(state.custom_status),
