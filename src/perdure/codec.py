@@ -54,6 +54,8 @@ def _dec_hook(expected: Any, value: Any) -> Any:
     validator = getattr(expected, "__pydantic_validator__", None)
     if validator is not None:
         return validator.validate_python(value)
+    if expected is object:
+        return value
     raise NotImplementedError(f"cannot read a {expected!r} from a payload")
 
 
@@ -69,9 +71,12 @@ def encode(value: Any) -> Payload:
 
 
 def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
-    """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it."""
+    """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it.
+
+    Except None, because null is what a call without arguments stores.
+    """
     if not kwargs:
-        if len(args) == 1:
+        if len(args) == 1 and args[0] is not None:
             return encode(args[0])
         if not args:
             return NOTHING
@@ -144,7 +149,7 @@ def decode_json(data: Any, expected: Any) -> Any:
     except TypeError as error:
         raise NotDecodable(f"payloads cannot be read as {expected!r}: {error}") from error
     except (ValueError, NotImplementedError) as error:
-        shown = bytes(data[:80]).decode("utf-8", "replace")
+        shown = bytes(data)[:80].decode("utf-8", "replace")
         raise NotDecodable(f"payload does not fit {_type_name(expected)}: {error}; it begins {shown!r}") from error
 
 
@@ -200,12 +205,9 @@ class Signature:
     def _types_of(self, count: int, kwargs: dict[str, Raw]) -> list[Any]:
         parameters = self._read()
         by_name = {parameter.name: parameter for parameter in parameters}
-        positional: list[Any] = []
-        for index in range(count):
-            if index < len(parameters) and parameters[index].kind is not inspect.Parameter.VAR_POSITIONAL:
-                positional.append(parameters[index].annotation)
-            else:
-                positional.append(_variadic(parameters, inspect.Parameter.VAR_POSITIONAL))
+        plain = [p.annotation for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        surplus = [_variadic(parameters, inspect.Parameter.VAR_POSITIONAL)] * (count - len(plain))
+        positional = [*plain, *surplus][:count]
         rest = _variadic(parameters, inspect.Parameter.VAR_KEYWORD)
         return positional + [by_name[name].annotation if name in by_name else rest for name in kwargs]
 
