@@ -64,7 +64,7 @@ class App:
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
     ) -> _ActivityDecorator: ...
-    def activity(
+    def activity(  # type: ignore[misc]  # the decorator objects below exist for checkers alone
         self,
         function: Callable[..., Any] | None = None,
         /,
@@ -90,7 +90,9 @@ class App:
     def workflow(self, function: Callable[P, Generator[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
     def workflow(self, *, name: str | None = None) -> _WorkflowDecorator: ...
-    def workflow(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    def workflow(  # type: ignore[misc]
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+    ) -> Any:
         """Register a function as a workflow. Raises NotDeterministic if its code could not be replayed."""
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
@@ -242,6 +244,7 @@ class _WorkflowDecorator:
 
 
 def open_store(given: str | EngineStore) -> EngineStore:
+    """The store at an address, not yet opened. Raises InvalidArgument if the address is of no kind there is."""
     if not isinstance(given, str):
         return given
     scheme = given.split(":", 1)[0]
@@ -250,9 +253,9 @@ def open_store(given: str | EngineStore) -> EngineStore:
 
         return MemoryStore()
     if scheme == "sqlite":
-        from perdure.stores.sql.sqlite import open_store
+        from perdure.stores.sql import sqlite
 
-        return open_store(given)
+        return sqlite.open_store(given)
     raise InvalidArgument(f"store {given!r}: the address begins with sqlite:///FILE or is memory:")
 
 
@@ -260,8 +263,8 @@ def _only_app(apps: list[str]) -> str:
     if len(apps) == 1:
         return apps[0]
     if not apps:
-        raise InvalidArgument("the store holds no app yet; name one with app_id=...")
-    raise InvalidArgument(f"the store holds several apps: {', '.join(apps)}; name one with app_id=...")
+        raise InvalidArgument("the store holds no app yet; name one with app_id=..., or --app")
+    raise InvalidArgument(f"the store holds several apps: {', '.join(apps)}; name one with app_id=..., or --app")
 
 
 def _checked_settings(given: dict[str, Any]) -> dict[str, Any]:

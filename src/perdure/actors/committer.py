@@ -97,9 +97,11 @@ class Committer:
                     return None
                 continue
             except StoreError as error:
-                return self._give_up(f"the store refused a commit: {error}")
+                self._give_up(f"the store refused a commit: {error}")
+                return None
             if outcomes and outcomes[0] == Outcome.FENCED:
-                return self._give_up("another node holds the shard now")
+                self._give_up("another node holds the shard now")
+                return None
             return outcomes
 
     async def _happened(self, token: str) -> bool:

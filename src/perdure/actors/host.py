@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from perdure.actors.committer import Committer
 from perdure.actors.message import Message, from_mail
 from perdure.actors.rounds import Rounds
-from perdure.clock import SECOND, Clock
-from perdure.stores.contract import Due, EngineStore, Lease, Loaded, Mail
+from perdure.clock import Clock
+from perdure.scheduler.window import Window
+from perdure.stores.contract import EngineStore, Lease, Loaded, Mail
 
 log = logging.getLogger("perdure")
 ACTIVATIONS_MAX = 2_000
 """Actors kept in memory; the one idle for longest leaves first. Busy ones may exceed it."""
 LOADS_PER_ROUND = 256
 """Actors that one read of the store brings in."""
-DUE_WINDOW_SECONDS = 30.0
-"""How far ahead of now due times are kept in memory; what is due later lies in the store."""
 DUE_PAGE = 5_000
 FIRES_PER_ROUND = 1_000
 """Due waits that fire before the event loop gets its turn."""
 MAIL_PAGE = 1_000
+SETTLE_LOOK_SECONDS = 0.005
 MAIL_POLL_SECONDS = 1.0
 """How often mail is looked for when no hint comes."""
 
@@ -75,8 +75,7 @@ class Host:
         self._actors: OrderedDict[str, Actor] = OrderedDict()
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
         self._known_mail: set[tuple[str, str]] = set()
-        self._near: list[tuple[int, str, int]] = []
-        self._window_end = 0
+        self._window = Window()
         self._loader = Rounds("loader", self._load_round)
         self._timers = Rounds("timers", self._timer_round)
         self._poller = Rounds("mail", self._mail_round)
@@ -90,6 +89,14 @@ class Host:
         self._timers.start()
         self._poller.start()
         self._watch = asyncio.get_running_loop().create_task(self._follow_hints(), name="perdure-hints")
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until nobody is to be loaded and every actor is idle, `seconds` at most."""
+        ends = asyncio.get_running_loop().time() + seconds
+        while self._absent or not all(actor.is_idle for actor in self._actors.values()):
+            if asyncio.get_running_loop().time() > ends:
+                return
+            await asyncio.sleep(SETTLE_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Stop the background work and put every actor away. Nothing is written."""
@@ -204,9 +211,14 @@ class Host:
         self._known_mail.difference_update((id, key) for key in keys)
 
     async def _mail_round(self) -> float | None:
-        for mail in await self._store.mail(self.lease, MAIL_PAGE):
-            self.receive(mail)
-        return MAIL_POLL_SECONDS
+        after = ""
+        while True:
+            page = await self._store.mail(self.lease, MAIL_PAGE, after)
+            for mail in page:
+                self.receive(mail)
+            if len(page) < MAIL_PAGE:
+                return MAIL_POLL_SECONDS
+            after = page[-1].instance
 
     async def _follow_hints(self) -> None:
         async for _ in self._store.watch():
@@ -220,51 +232,36 @@ class Host:
 
     def schedule(self, due: int, id: str, number: int) -> None:
         """Remember a due time that a committed turn has written."""
-        if due < self._window_end:
-            earliest = self._near[0][0] if self._near else None
-            heapq.heappush(self._near, (due, id, number))
-            if earliest is None or due < earliest:
-                self._timers.wake()
+        if self._window.add(due, id, number):
+            self._timers.wake()
 
     async def _timer_round(self) -> float | None:
-        now = self._clock.now()
-        window = round(DUE_WINDOW_SECONDS * SECOND)
-        if now + window // 2 > self._window_end:
-            await self._read_window(now + window)
-        fired = self._fire(self._clock.now())
-        if fired == FIRES_PER_ROUND:
-            return 0
-        rest = self._window_end - window // 2 - self._clock.now()
-        if self._near:
-            rest = min(rest, self._near[0][0] - self._clock.now())
-        return max(rest / SECOND, 0.001)
+        if self._window.wants_reading(self._clock.now()):
+            await self._read_window()
+        due = self._window.pop_due(self._clock.now(), FIRES_PER_ROUND)
+        for _, id, number in due:
+            self.visit(id, partial(_fire, number))
+        return 0 if len(due) == FIRES_PER_ROUND else self._window.pause(self._clock.now())
 
-    async def _read_window(self, end: int) -> None:
-        """Bring due times up to `end` into memory. Those known already fire twice, which the actors forgive."""
-        start, self._window_end = self._window_end, end
-        after = (start - 1, "", 0) if start else (-1, "", 0)
+    async def _read_window(self) -> None:
+        until, after = self._window.extend(self._clock.now())
         while True:
-            page: list[Due] = await self._store.due(self.lease, end, DUE_PAGE, after)
-            for due in page:
-                heapq.heappush(self._near, (due.due, due.instance, due.number))
+            page = await self._store.due(self.lease, until, DUE_PAGE, after)
+            self._window.take_in(page)
             if len(page) < DUE_PAGE:
                 return
             after = (page[-1].due, page[-1].instance, page[-1].number)
 
-    def _fire(self, now: int) -> int:
-        near = self._near
-        fired = 0
-        while near and near[0][0] <= now and fired < FIRES_PER_ROUND:
-            _, id, number = heapq.heappop(near)
-            fired += 1
-            self.visit(id, lambda actor, number=number: actor.due(number) if actor is not None else None)  # type: ignore[misc]
-        return fired
-
     def __repr__(self) -> str:
         return (
             f"<Host of shard {self.lease.shard}: {len(self._actors)} activations, {len(self._absent)} to load, "
-            f"{len(self._near)} due times near>"
+            f"{len(self._window)} due times near>"
         )
+
+
+def _fire(number: int, actor: Actor | None) -> None:
+    if actor is not None:
+        actor.due(number)
 
 
 def _tell(actor: Actor | None, message: Message) -> None:

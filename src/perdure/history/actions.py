@@ -51,7 +51,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     router: Router | None = None
 
 
-class ScheduleActivity(Action):
+class ScheduleActivity(Action, frozen=True):
     name: str
     input: Payload | None = None
     app: str | None = None
@@ -63,11 +63,11 @@ class ScheduleActivity(Action):
     propagation: int | None = None
 
 
-class CancelActivity(Action):
+class CancelActivity(Action, frozen=True):
     pass
 
 
-class CreateChild(Action):
+class CreateChild(Action, frozen=True):
     """`instance` empty: the engine derives the id from the parent's."""
 
     name: str
@@ -82,11 +82,11 @@ class CreateChild(Action):
     propagation: int | None = None
 
 
-class CancelChild(Action):
+class CancelChild(Action, frozen=True):
     reason: str | None = None
 
 
-class CreateDetached(Action):
+class CreateDetached(Action, frozen=True):
     name: str
     instance: str = ""
     input: Payload | None = None
@@ -100,46 +100,46 @@ class CreateDetached(Action):
     trace: Trace | None = None
 
 
-class CreateTimer(Action):
+class CreateTimer(Action, frozen=True):
     due: int
     due_nanos: int = 0
     name: str | None = None
     origin: TimerOrigin | None = None
 
 
-class CancelTimer(Action):
+class CancelTimer(Action, frozen=True):
     pass
 
 
-class WaitForEvent(Action):
+class WaitForEvent(Action, frozen=True):
     """Only a wait row: history needs no event for it."""
 
     name: str
     until: int | None = None
 
 
-class StopWaiting(Action):
+class StopWaiting(Action, frozen=True):
     pass
 
 
-class SendEvent(Action):
+class SendEvent(Action, frozen=True):
     instance: str
     name: str
     data: Payload | None = None
     app: str | None = None
 
 
-class TerminateInstance(Action):
+class TerminateInstance(Action, frozen=True):
     instance: str
     output: Payload | None = None
     recursive: bool = False
 
 
-class SetStatus(Action):
+class SetStatus(Action, frozen=True):
     status: Payload
 
 
-class CompleteRun(Action):
+class CompleteRun(Action, frozen=True):
     """The run ends; `status` is completed, failed, canceled or terminated.
 
     `keep_calls`: activities that nobody awaits still run (generator style and remote SDKs); otherwise they are canceled.
@@ -152,7 +152,7 @@ class CompleteRun(Action):
     keep_calls: bool = False
 
 
-class ContinueRun(Action):
+class ContinueRun(Action, frozen=True):
     """The run ends and its next generation starts with `input`; `events` are carried over, in order."""
 
     input: Payload | None = None
@@ -161,11 +161,11 @@ class ContinueRun(Action):
     name: str | None = None
 
 
-class ReportMissingVersion(Action):
+class ReportMissingVersion(Action, frozen=True):
     pass
 
 
-class SignalEntity(Action):
+class SignalEntity(Action, frozen=True):
     target: str
     operation: str
     request: str = ""
@@ -174,7 +174,7 @@ class SignalEntity(Action):
     scheduled_nanos: int = 0
 
 
-class CallEntity(Action):
+class CallEntity(Action, frozen=True):
     target: str
     operation: str
     request: str = ""
@@ -185,20 +185,20 @@ class CallEntity(Action):
     parent_execution: str | None = None
 
 
-class RequestEntityLock(Action):
+class RequestEntityLock(Action, frozen=True):
     section: str
     locks: list[str] = []
     position: int = 0
     parent_instance: str | None = None
 
 
-class UnlockEntity(Action):
+class UnlockEntity(Action, frozen=True):
     section: str
     target: str | None = None
     parent_instance: str | None = None
 
 
-class RewindRun(Action):
+class RewindRun(Action, frozen=True):
     """A remote SDK's own new history for a failed run, as a segment's bytes."""
 
     history: Raw

@@ -20,7 +20,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Part of an event."""
 
 
-class Router(Record):
+class Router(Record, frozen=True):
     """The apps between which a remote event travels."""
 
     source_app: str = ""
@@ -28,7 +28,7 @@ class Router(Record):
     target_namespace: str | None = None
 
 
-class Trace(Record):
+class Trace(Record, frozen=True):
     """W3C trace context, carried and never read."""
 
     parent: str = ""
@@ -36,7 +36,7 @@ class Trace(Record):
     state: str | None = None
 
 
-class Parent(Record):
+class Parent(Record, frozen=True):
     """Who waits for a child workflow: instance, its run, and the number of the call."""
 
     instance: str
@@ -49,7 +49,7 @@ class Parent(Record):
     namespace: str | None = None
 
 
-class Failure(Record):
+class Failure(Record, frozen=True):
     """An error as text, with its chain of causes."""
 
     type: str
@@ -60,7 +60,7 @@ class Failure(Record):
     properties: dict[str, Any] | None = None
 
 
-class TimerOrigin(Record):
+class TimerOrigin(Record, frozen=True):
     """Why a remote SDK created a timer: `kind` is timer, event, activity-retry or child-retry; `about` names which."""
 
     kind: str
@@ -77,18 +77,18 @@ class Event(
     router: Router | None = None
 
 
-class TurnStarted(Event):
+class TurnStarted(Event, frozen=True):
     """A turn began; `at` is the time that workflow code sees during it."""
 
     patches: list[str] | None = None
     version: str | None = None
 
 
-class TurnCompleted(Event):
+class TurnCompleted(Event, frozen=True):
     """Only kept for histories of other engines."""
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True):
     name: str
     input: Payload | None = None
     version: str | None = None
@@ -104,7 +104,7 @@ class RunStarted(Event):
     """Run timeout in microseconds."""
 
 
-class RunCompleted(Event):
+class RunCompleted(Event, frozen=True):
     """The run ended; `status` is completed, failed, canceled or terminated."""
 
     status: str
@@ -112,37 +112,37 @@ class RunCompleted(Event):
     failure: Failure | None = None
 
 
-class RunContinued(Event):
+class RunContinued(Event, frozen=True):
     """The run ended by starting its next generation with `input`."""
 
     input: Payload | None = None
     version: str | None = None
 
 
-class RunTerminated(Event):
+class RunTerminated(Event, frozen=True):
     output: Payload | None = None
     recursive: bool = False
 
 
-class RunCancelRequested(Event):
+class RunCancelRequested(Event, frozen=True):
     reason: str | None = None
 
 
-class RunSuspended(Event):
+class RunSuspended(Event, frozen=True):
     reason: Payload | None = None
     by: str | None = None
 
 
-class RunResumed(Event):
+class RunResumed(Event, frozen=True):
     reason: Payload | None = None
 
 
-class RunStalled(Event):
+class RunStalled(Event, frozen=True):
     reason: str
     description: str | None = None
 
 
-class RunRewound(Event):
+class RunRewound(Event, frozen=True):
     reason: Payload | None = None
     execution: str | None = None
     instance: str | None = None
@@ -154,7 +154,7 @@ class RunRewound(Event):
     tags: dict[str, str] | None = None
 
 
-class RunForked(Event):
+class RunForked(Event, frozen=True):
     """A new instance takes over the history of another one before its action `number`, and what came next as mail.
 
     `history` holds the events of the turns that are kept; `arrivals` those that the first turn of its own takes.
@@ -166,7 +166,7 @@ class RunForked(Event):
     arrivals: list[AnyEvent]
 
 
-class ActivityScheduled(Event):
+class ActivityScheduled(Event, frozen=True):
     number: int
     name: str
     input: Payload | None = None
@@ -180,7 +180,7 @@ class ActivityScheduled(Event):
     propagation: int | None = None
 
 
-class ActivityCompleted(Event):
+class ActivityCompleted(Event, frozen=True):
     number: int
     result: Payload | None = None
     attempt: int = 1
@@ -190,7 +190,7 @@ class ActivityCompleted(Event):
     signer: Raw | None = None
 
 
-class ActivityFailed(Event):
+class ActivityFailed(Event, frozen=True):
     number: int
     failure: Failure
     attempt: int = 1
@@ -201,11 +201,11 @@ class ActivityFailed(Event):
     signer: Raw | None = None
 
 
-class ActivityCanceled(Event):
+class ActivityCanceled(Event, frozen=True):
     number: int
 
 
-class ChildCreated(Event):
+class ChildCreated(Event, frozen=True):
     number: int
     instance: str
     name: str
@@ -219,32 +219,32 @@ class ChildCreated(Event):
     propagation: int | None = None
 
 
-class ChildCompleted(Event):
+class ChildCompleted(Event, frozen=True):
     number: int
     result: Payload | None = None
     attestation: Raw | None = None
     signer: Raw | None = None
 
 
-class ChildFailed(Event):
+class ChildFailed(Event, frozen=True):
     number: int
     failure: Failure
     attestation: Raw | None = None
     signer: Raw | None = None
 
 
-class ChildCanceled(Event):
+class ChildCanceled(Event, frozen=True):
     number: int
 
 
-class DetachedCreated(Event):
+class DetachedCreated(Event, frozen=True):
     number: int
     instance: str
     name: str = ""
     input: Payload | None = None
 
 
-class TimerCreated(Event):
+class TimerCreated(Event, frozen=True):
     number: int
     due: int
     due_nanos: int = 0
@@ -253,17 +253,17 @@ class TimerCreated(Event):
     rerun_of: str | None = None
 
 
-class TimerFired(Event):
+class TimerFired(Event, frozen=True):
     number: int
     due: int = 0
     due_nanos: int = 0
 
 
-class TimerCanceled(Event):
+class TimerCanceled(Event, frozen=True):
     number: int
 
 
-class EventRaised(Event):
+class EventRaised(Event, frozen=True):
     """An external event arrived; `key` is the id of the message that brought it."""
 
     name: str
@@ -271,7 +271,7 @@ class EventRaised(Event):
     key: str | None = None
 
 
-class EventSent(Event):
+class EventSent(Event, frozen=True):
     number: int
     instance: str
     name: str
@@ -279,19 +279,19 @@ class EventSent(Event):
     app: str | None = None
 
 
-class NoteRecorded(Event):
+class NoteRecorded(Event, frozen=True):
     """Free text of another engine's history."""
 
     data: Payload | None = None
 
 
-class StateRecorded(Event):
+class StateRecorded(Event, frozen=True):
     """A state snapshot of another engine's history, verbatim."""
 
     state: Raw | None = None
 
 
-class EntitySignaled(Event):
+class EntitySignaled(Event, frozen=True):
     number: int
     request: str
     operation: str
@@ -301,7 +301,7 @@ class EntitySignaled(Event):
     scheduled_nanos: int = 0
 
 
-class EntityCalled(Event):
+class EntityCalled(Event, frozen=True):
     number: int
     request: str
     operation: str
@@ -313,17 +313,17 @@ class EntityCalled(Event):
     parent_execution: str | None = None
 
 
-class EntityCompleted(Event):
+class EntityCompleted(Event, frozen=True):
     request: str
     output: Payload | None = None
 
 
-class EntityFailed(Event):
+class EntityFailed(Event, frozen=True):
     request: str
     failure: Failure
 
 
-class EntityLockRequested(Event):
+class EntityLockRequested(Event, frozen=True):
     number: int
     section: str
     locks: list[str] = []
@@ -331,11 +331,11 @@ class EntityLockRequested(Event):
     parent_instance: str | None = None
 
 
-class EntityLockGranted(Event):
+class EntityLockGranted(Event, frozen=True):
     section: str
 
 
-class EntityUnlocked(Event):
+class EntityUnlocked(Event, frozen=True):
     number: int
     section: str
     target: str | None = None

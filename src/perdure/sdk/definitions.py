@@ -84,7 +84,7 @@ class Activity(Generic[P, R]):
         if type(result) is ActivityCompleted:
             value: R = run.decode(result.result, self.signature.result)
             return value
-        raise activity_error(self.name, result.failure, result.attempt, result.timed_out)  # type: ignore[union-attr]
+        raise activity_error(self.name, result.failure, result.attempt, result.timed_out)
 
     async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         if self.is_async:
@@ -191,7 +191,7 @@ class Workflow(Generic[P, R]):
         if type(result) is ChildCompleted:
             value: R = run.decode(result.result, self.signature.result)
             return value
-        raise child_error(self.name, options.id or "", result.failure)  # type: ignore[union-attr]
+        raise child_error(self.name, options.id or "", result.failure)
 
     async def main(self, event: RunStarted) -> Payload:
         """Run the function on the arguments of `event`; the payload of what it returns."""
@@ -240,8 +240,10 @@ class Definitions:
         table[definition.name] = definition
 
     def include(self, other: Definitions) -> Self:
-        for definition in (*other.activities.values(), *other.workflows.values()):
-            self.add(definition)
+        for activity in other.activities.values():
+            self.add(activity)
+        for workflow in other.workflows.values():
+            self.add(workflow)
         return self
 
 

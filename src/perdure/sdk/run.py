@@ -47,7 +47,7 @@ from perdure.history.replay import Difference, compare
 from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
 from perdure.sdk.inbox import Inbox
-from perdure.sdk.loop import Future, Loop, Task, TimerHandle
+from perdure.sdk.loop import Future, Loop, Task, TimerHandle, new_loop
 
 
 class Sealed(BaseException):
@@ -102,7 +102,7 @@ class Run:
         self._main = main
         self._keep_calls = keep_calls
         self._seed = int(identity.execution[:15], 16) + identity.generation
-        self._loop = Loop(self, self._seed)
+        self._loop = new_loop(self, self._seed)
         self._task: Task | None = None
         self._sealed = False
         self._number = 0
