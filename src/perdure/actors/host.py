@@ -120,7 +120,7 @@ class Host:
         """Take in an activation that was made here (a start)."""
         self._actors[actor.id] = actor
         if len(self._actors) > self._activations_max:
-            self._evict()
+            self._evict(actor)
 
     def drop(self, actor: Actor) -> None:
         """Put an activation away, if it is still this one."""
@@ -153,13 +153,13 @@ class Host:
         self._absent.setdefault(id, []).append(call)
         self._loader.wake()
 
-    def _evict(self) -> None:
-        """Put the idle activations away that were not used for longest, down to the bound."""
+    def _evict(self, newest: Actor) -> None:
+        """Put the idle activations away that were not used for longest, down to the bound; the newest is about to be told."""
         surplus = len(self._actors) - self._activations_max
         for id, actor in list(self._actors.items())[: surplus * 2 + 16]:
             if surplus <= 0:
                 return
-            if actor.is_idle:
+            if actor.is_idle and actor is not newest:
                 del self._actors[id]
                 self._put_away(actor)
                 self.evictions += 1
