@@ -35,7 +35,7 @@ from perdure.history.retry import next_attempt
 from perdure.history.settle import Draft, adopt, finish, record, settle
 from perdure.history.work import Identity, Outcome, Stall
 from perdure.stores import contract
-from perdure.stores.contract import FINISHED, SEEN_MAX, Halt, Head, Loaded, Mail, Segment, Status, Turn, Wait
+from perdure.stores.contract import ANSWERED, FINISHED, HELD, SEEN_MAX, Halt, Head, Loaded, Mail, Segment, Status, Turn, Wait
 
 if TYPE_CHECKING:
     from perdure.engine.shard import Shard
@@ -46,7 +46,7 @@ HISTORY_EVENTS_MAX = 1_000_000
 _options_decoder = msgspec.json.Decoder(CallOptions)
 
 
-class AttemptFailed(Event):
+class AttemptFailed(Event, frozen=True):
     """Not of history: an attempt failed on this node and the retry policy has to be asked."""
 
     number: int
@@ -56,7 +56,7 @@ class AttemptFailed(Event):
     details: Any = None
 
 
-class HeartbeatSeen(Event):
+class HeartbeatSeen(Event, frozen=True):
     """Not of history: details of a running attempt that are worth keeping."""
 
     number: int
@@ -554,7 +554,7 @@ class Instance:
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def _start_attempt(self, wait: Wait) -> None:
-        if self.head.suspended is None and wait.state == "held":
+        if self.head.suspended is None and wait.state == HELD:
             head = self.head
             self._services.start_attempt((head.id, head.execution, head.generation, wait.number), wait)
 

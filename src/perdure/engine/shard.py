@@ -18,7 +18,7 @@ from perdure.engine.instance import HeartbeatSeen, Instance, attempt_message
 from perdure.engine.ports import Executor
 from perdure.history.events import RunCompleted
 from perdure.history.work import Outcome, Stall
-from perdure.stores.contract import EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
+from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
@@ -70,6 +70,8 @@ class Shard:
 
     async def close(self, drain_seconds: float) -> None:
         """Give attempts some time, commit what is decided, put everything away."""
+        if self.commands_only:
+            await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self.attempts.drain(drain_seconds)
         await self.committer.stop()
         await self.host.stop()
@@ -143,7 +145,13 @@ class Shard:
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def _attempt_ended(self, running: Running, outcome: Outcome) -> None:
-        self.host.tell(running.address[0], attempt_message(running, outcome, self.clock.now()))
+        message = attempt_message(running, outcome, self.clock.now())
+        self.host.visit(running.address[0], lambda instance: self._hand_over(instance, running, message))
+
+    def _hand_over(self, instance: Any, running: Running, message: Message) -> None:
+        self.attempts.forget(running)
+        if instance is not None:
+            instance.tell(message)
 
     def _attempt_beaten(self, running: Running, details: Payload) -> None:
         _, execution, generation, number = running.address
@@ -168,7 +176,7 @@ class Shard:
 
     def _recover(self, call: OpenCall) -> None:
         wait = call.wait
-        if wait.state != "held":
+        if wait.state != HELD:
             return
         if wait.due is not None and wait.due > self.clock.now():
             self.schedule(wait.due, call.instance, wait.number)

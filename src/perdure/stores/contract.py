@@ -106,12 +106,17 @@ class WaitKind(StrEnum):
     ENTITY = "entity"
 
 
+HELD = "held"
+ANSWERED = "answered"
+
+
 class Wait(msgspec.Struct, frozen=True, gc=False):
     """One thing a run waits for: an open call, a timer, an event. Inserted and deleted by the run's turns.
 
     `on` says on whom (a child's id, an app); `due` is when the store must wake the owner (a timer, the next
     attempt, a deadline), None for never. The fields from `attempt` on are those of an activity call:
-    `attempt` counts started attempts, `failure` is the last one's error as JSON.
+    `attempt` counts started attempts, `failure` is the last one's error as JSON. `state` is HELD while the owner
+    runs its attempts, ANSWERED while its result lies in the mailbox of a run that stands still.
     """
 
     number: int
@@ -122,7 +127,7 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     on: str | None = None
     line: str | None = None
     attempt: int = 0
-    state: str = "held"
+    state: str = HELD
     token: str | None = None
     claimed_by: str | None = None
     claimed_until: int | None = None
