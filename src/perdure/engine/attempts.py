@@ -74,7 +74,11 @@ def idempotency_key(address: Address) -> str:
 
 
 class Attempts:
-    """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome."""
+    """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome.
+
+    A call whose attempt has ended stays known until `forget`, because an instance that is just being loaded
+    would otherwise find it open in the store and run it again.
+    """
 
     def __init__(self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, slots: int = SLOTS) -> None:
         self._executor = executor
@@ -107,6 +111,11 @@ class Attempts:
             running.cancelled = True
             if running.task is not None:
                 running.task.cancel()
+
+    def forget(self, running: Running) -> None:
+        """The instance has the outcome; another attempt of the call may start."""
+        if self._calls.get(running.address) is running:
+            del self._calls[running.address]
 
     def knows(self, address: Address) -> bool:
         return address in self._calls
@@ -158,7 +167,6 @@ class Attempts:
                 raise
         self._free(running)
         if not running.cancelled and outcome is not None:
-            self._calls.pop(running.address, None)
             self._ended(running, outcome)
 
     def _free(self, running: Running) -> None:
@@ -201,7 +209,9 @@ class Attempts:
 
     def _expire(self, running: Running, bound: float) -> None:
         """No sign of life: the attempt has failed, whatever its task still does."""
-        self.cancel(running.address)
+        running.cancelled = True
+        if running.task is not None:
+            running.task.cancel()
         self._beating.discard(running)
         text = f"activity {running.wait.name} gave no heartbeat for {bound:g} s"
         self._ended(running, Outcome(failure=Failure(type="HeartbeatTimedOut", message=text), timed_out=True))
