@@ -1,0 +1,147 @@
+"""The JSON that programs read: instances, events, failures, explanations, with keys that stay."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from perdure.clock import to_datetime
+from perdure.codec import Payload, decode
+from perdure.errors import NotDecodable, OutcomeError, RemoteError
+from perdure.history.events import Failure
+from perdure.history.state import Explanation
+from perdure.sdk.client import State
+from perdure.stores.contract import Halt
+
+_INSTANTS = frozenset(("at", "due", "scheduled", "started"))
+"""Fields of events that are microseconds since 1970 UTC."""
+
+
+def write(document: dict[str, Any]) -> None:
+    """One line of JSON on standard output, in ASCII, so that no terminal obeys what a payload holds."""
+    print(json.dumps(document, default=str), flush=True)
+
+
+def summary(state: State) -> dict[str, Any]:
+    """An instance as a list knows it: without input, output and failure."""
+    return {
+        "id": state.id,
+        "app": state.app,
+        "name": state.name,
+        "status": state.status.value,
+        "execution_id": state.execution_id,
+        "run": state.run,
+        "created": _time(state.created),
+        "updated": _time(state.updated),
+        "finished": _time(state.finished),
+        "custom_status": state.custom_status,
+        "tags": state.tags,
+        "parent": state.parent,
+        "suspended": _halt(state.suspended),
+        "stalled": _halt(state.stalled),
+        "version": state.version,
+    }
+
+
+def instance(state: State) -> dict[str, Any]:
+    """An instance with everything but its history."""
+    return {
+        **summary(state),
+        "input": state.input,
+        "output": state.output,
+        "failure": failure(state.failure) if state.failure is not None else None,
+    }
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """An outcome with its chain of causes, outermost first."""
+    return {
+        "type": error.type if isinstance(error, RemoteError) else type(error).__name__,
+        "message": message(error),
+        "code": error.code if isinstance(error, OutcomeError) else None,
+        "stack": error.stack or None if isinstance(error, RemoteError) else None,
+        "cause": failure(error.__cause__) if error.__cause__ is not None else None,
+    }
+
+
+def message(error: BaseException) -> str:
+    """What an error says, without its code and stack."""
+    return error.message if isinstance(error, RemoteError) else Exception.__str__(error)
+
+
+def event(recorded: Any, index: int) -> dict[str, Any]:
+    """An event of a history: `index` counts from 1; of its other fields those that say something."""
+    fields: dict[str, Any] = {
+        "index": index,
+        "type": type(recorded).__name__,
+        "at": _time(to_datetime(recorded.at)),
+    }
+    for name, value in msgspec.structs.asdict(recorded).items():
+        if name == "number" or (value not in (None, 0, "") and name != "at" and not name.endswith("_nanos")):
+            fields[name] = _field(name, value)
+    return fields
+
+
+def explanation(told: Explanation) -> dict[str, Any]:
+    """Why an instance is not finished."""
+    return {
+        "id": told.instance,
+        "cause": told.cause,
+        "sentence": told.sentence,
+        "since": _time(told.since),
+        "command": told.command,
+    }
+
+
+def _field(name: str, value: Any) -> Any:
+    if isinstance(value, Payload):
+        return _value(value)
+    if name in _INSTANTS and isinstance(value, int):
+        return _time(to_datetime(value)) if value < _LAST_INSTANT else value
+    if isinstance(value, Failure):
+        return {
+            "type": value.type,
+            "message": value.message,
+            "stack": value.stack,
+            "cause": _field("cause", value.cause),
+        }
+    return msgspec.to_builtins(value)
+
+
+_LAST_INSTANT = 253_402_300_799_000_000
+"""The end of the year 9999, which is the last that a datetime can hold."""
+
+
+def _value(payload: Payload) -> Any:
+    try:
+        return decode(payload)
+    except (NotDecodable, ValueError):
+        # because a payload of another encoding, or damaged, must not hide the rest of the history
+        return {"encoding": payload.encoding, "data": bytes(payload.data).decode("utf-8", "replace")}
+
+
+def _halt(halt: Halt | None) -> dict[str, Any] | None:
+    if halt is None:
+        return None
+    return {
+        "reason": reason(halt),
+        "since": _time(to_datetime(halt.since)),
+        "description": halt.description,
+        "line": halt.line,
+    }
+
+
+def reason(halt: Halt) -> str:
+    """The reason of a suspension is stored as JSON text, that of a stall is a code."""
+    try:
+        told = json.loads(halt.reason)
+    except ValueError:
+        return halt.reason
+    return told if isinstance(told, str) else halt.reason
+
+
+def _time(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
