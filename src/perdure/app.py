@@ -217,6 +217,11 @@ class Client(_Client):
         if engine is not None:
             await engine.close()
 
+    @property
+    def is_owner(self) -> bool:
+        """Whether it is a caretaker that owns the app now."""
+        return self._engine is not None and self._engine.is_owner
+
     def __getattr__(self, name: str) -> Any:
         if name in ("gateway", "_clock"):
             raise NotOpen("the client is not open; write `async with Client(...) as client:`")

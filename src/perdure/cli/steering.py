@@ -62,7 +62,12 @@ async def raise_(
 
 
 async def cancel(
-    ids: IdsArgument, selection: Selection, filters: Filters, target: Target, reason: ReasonOption = ""
+    *,
+    ids: IdsArgument = None,
+    selection: Selection,
+    filters: Filters,
+    target: Target,
+    reason: ReasonOption = "",
 ) -> int:
     """Deliver CancelledError to workflows, so that their compensations run."""
     steering = Steering(
@@ -74,7 +79,7 @@ async def cancel(
     return await _steer(steering, ids, selection, filters, target)
 
 
-async def suspend(ids: IdsArgument, target: Target, reason: ReasonOption = "") -> int:
+async def suspend(*, ids: IdsArgument = None, target: Target, reason: ReasonOption = "") -> int:
     """Hold the code of workflows until `resume`; events and results are kept."""
     if not ids:
         raise InvalidArgument("suspend needs the ids of instances")
@@ -89,7 +94,12 @@ async def suspend(ids: IdsArgument, target: Target, reason: ReasonOption = "") -
 
 
 async def resume(
-    ids: IdsArgument, selection: Selection, filters: Filters, target: Target, reason: ReasonOption = ""
+    *,
+    ids: IdsArgument = None,
+    selection: Selection,
+    filters: Filters,
+    target: Target,
+    reason: ReasonOption = "",
 ) -> int:
     """Let suspended workflows go on, and try stalled ones again."""
     steering = Steering(
@@ -103,7 +113,7 @@ async def resume(
 
 async def terminate(
     *,
-    ids: IdsArgument,
+    ids: IdsArgument = None,
     selection: Selection,
     filters: Filters,
     target: Target,
@@ -122,7 +132,8 @@ async def terminate(
 
 
 async def purge(
-    ids: IdsArgument,
+    *,
+    ids: IdsArgument = None,
     selection: Selection,
     filters: Filters,
     target: Target,
@@ -209,7 +220,8 @@ async def _report(client: Client, handle: Handle[Any], command: str, done: str, 
     state = await handle.state()
     document = {"id": handle.id, "command": command, "status": state.status.value}
     _tell(target, document, f"{handle.id}: {done}")
-    if state.status not in FINISHED and await client.holder() is None:
+    waits = state.status not in FINISHED and not (command == "suspend" and state.suspended)
+    if waits and (client.is_owner or await client.holder() is None):
         screen.say("No process runs this app: the command is kept until a worker does.")
     return 0
 

@@ -126,7 +126,7 @@ def load(address: str) -> App:
     if isinstance(found, App):
         return found
     apps = ", ".join(f"{name}:{each}" for each, value in vars(module).items() if isinstance(value, App))
-    what = "has no such attribute" if found is None else f"is a {type(found).__name__}, no App"
+    what = "has no such attribute" if found is None else f"is no App but a {type(found).__name__}"
     raise InvalidArgument(f"{address!r} {what}; the Apps of the module are: {apps or 'none'}")
 
 
