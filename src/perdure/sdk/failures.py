@@ -14,7 +14,7 @@ CAUSES_MAX = 16
 
 def to_failure(error: BaseException, depth: int = 0) -> Failure:
     """Type name, message, traceback and chain of causes of an exception, as text."""
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = error.__cause__ or _first_of_group(error) or (None if error.__suppress_context__ else error.__context__)
     return Failure(
         type=type_of(error),
         message=_message(error)[:MESSAGE_CHARACTERS_MAX],
@@ -22,6 +22,11 @@ def to_failure(error: BaseException, depth: int = 0) -> Failure:
         cause=to_failure(cause, depth + 1) if cause is not None and depth < CAUSES_MAX else None,
         non_retryable=isinstance(error, ApplicationError) and not error.retryable,
     )
+
+
+def _first_of_group(error: BaseException) -> BaseException | None:
+    """The first member of an exception group, because the group itself says nothing of what went wrong."""
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
 
 
 def type_of(error: BaseException) -> str:

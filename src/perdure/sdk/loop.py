@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from perdure.errors import NotInWorkflow
 
 ITERATIONS_MAX = 10_000
-"""Callbacks that one turn may run without a durable action between them; more is a turn that will not end."""
+"""Passes over its ready callbacks that the loop makes without a durable action; more is a turn that will not end."""
 
 TASKS_LOOK = 64
 """A run's list of tasks is cleared of those that are done when it has doubled, and grown by this."""
@@ -31,7 +31,7 @@ class Timers(Protocol):
 
 
 class TooManyIterations(BaseException):
-    """The turn ran `ITERATIONS_MAX` callbacks without a durable action."""
+    """The loop made `ITERATIONS_MAX` passes without a durable action."""
 
 
 class Handle:
@@ -129,14 +129,14 @@ class Loop(asyncio.AbstractEventLoop):
         sys.set_asyncgen_hooks(None, _leave_generator)
         try:
             while ready:
-                handle = ready.popleft()
-                callback = handle.callback
-                if callback is None:
-                    continue
                 self.iterations += 1
                 if self.iterations > ITERATIONS_MAX:
                     raise TooManyIterations
-                handle.context.run(callback, *handle.args)
+                for _ in range(len(ready)):
+                    handle = ready.popleft()
+                    callback = handle.callback
+                    if callback is not None:
+                        handle.context.run(callback, *handle.args)
         finally:
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
@@ -186,6 +186,9 @@ class Loop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
+    def get_task_factory(self) -> None:
+        return None
+
     def is_running(self) -> bool:
         return asyncio._get_running_loop() is self
 
@@ -224,7 +227,7 @@ for _name in (
     "add_reader add_signal_handler add_writer call_soon_threadsafe close connect_accepted_socket connect_read_pipe "
     "connect_write_pipe create_connection create_datagram_endpoint create_server create_unix_connection "
     "create_unix_server getaddrinfo getnameinfo remove_reader remove_signal_handler remove_writer run_forever "
-    "run_in_executor run_until_complete sendfile set_default_executor set_task_factory shutdown_asyncgens "
+    "run_in_executor run_until_complete sendfile set_debug set_default_executor set_task_factory shutdown_asyncgens "
     "shutdown_default_executor sock_accept sock_connect sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into "
     "sock_sendall sock_sendfile sock_sendto start_tls stop subprocess_exec subprocess_shell"
 ).split():

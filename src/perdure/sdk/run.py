@@ -124,10 +124,10 @@ class Run:
         loop = self._loop
         self.now = at
         loop.set_time((at - self.identity.started) / 1_000_000)
-        loop.iterations = 0
         for event in events:
             deliver = _DELIVER.get(type(event))
             if deliver is not None:
+                loop.iterations = 0
                 deliver(self, event)
                 if loop.ready:
                     loop.run_until_idle()

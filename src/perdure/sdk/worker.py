@@ -62,7 +62,7 @@ class LiveRun:
         except TooManyIterations:
             watchdog.leave()
             return self._stall(
-                "turn-too-long", f"the turn ran {ITERATIONS_MAX:,} callbacks without a durable action: {self._where()}"
+                "turn-too-long", f"the turn's loop went round {ITERATIONS_MAX:,} times without a durable action: {self._where()}"
             )
         except Interrupted:
             result = None
