@@ -1,0 +1,118 @@
+"""What must hold of a world at rest: stored history is what was committed, it replays, and nothing is left over."""
+
+from __future__ import annotations
+
+from perdure.codec import decode
+from perdure.errors import PerdureError
+from perdure.history.delivery import deliveries
+from perdure.history.events import RunStarted, decode_segment
+from perdure.history.work import Identity
+from perdure.sdk.definitions import Definitions
+from perdure.sdk.run import Diverged, Run
+from perdure.stores.contract import EngineStore, Head, Loaded, Status
+from perdure.testing.programs import Compensated, Effect, Program, steps
+from perdure.testing.repertoire import PROGRAM
+from perdure.testing.witness import Record
+from perdure.testing.witness import Run as RunKey
+from perdure.testing.world import APP, World, every_head, immediately
+
+RAN_TO_END = frozenset((Status.COMPLETED, Status.FAILED, Status.CANCELED))
+"""Ends that the run's own code came to."""
+
+
+def inspect(world: World, store: EngineStore) -> None:
+    """Accuse what is wrong before the witness of the world."""
+    (shard,) = immediately(store.shards(APP))
+    heads = every_head(store)
+    _compare_instances(world, heads)
+    for head in heads:
+        (loaded,) = immediately(store.load(shard, [head.id]))
+        _inspect_instance(world, loaded)
+    for key, record in world.witness.records.items():
+        if record.segments:
+            _inspect_replay(world, key, record)
+            _inspect_compensations(world, key, record)
+
+
+def _compare_instances(world: World, heads: list[Head]) -> None:
+    stored, known = {head.id for head in heads}, set(world.witness.tracks)
+    if stored != known:
+        world.witness.accuse(f"stored but never created: {stored - known}; created but not stored: {known - stored}")
+
+
+def _inspect_instance(world: World, loaded: Loaded) -> None:
+    head, accuse = loaded.head, world.witness.accuse
+    track = world.witness.tracks.get(head.id)
+    if track is None:
+        return
+    if (head.execution, head.generation, head.sequence) != (track.execution, track.generation, track.sequence):
+        accuse(f"the head of {head.id} is {head}; commits made it {track}")
+    record = world.witness.records[head.id, head.execution, head.generation]
+    if [(segment.sequence, segment.events) for segment in loaded.segments] != record.segments:
+        accuse(f"the stored history of {head.id} is not what was committed")
+    if loaded.waits or head.stalled or head.suspended:
+        accuse(f"{head.id} is {head.status} and still waits: {loaded.waits}, {head.stalled}, {head.suspended}")
+    if record.completed is None or record.completed.status != head.status:
+        accuse(f"{head.id} is {head.status} and its history ends with {record.completed}")
+    if record.starts != 1 and head.status != Status.TERMINATED:
+        accuse(f"the history of {head.id} holds {record.starts} starts")
+
+
+def _inspect_replay(world: World, key: RunKey, record: Record) -> None:
+    """Fresh code must ask again for what history holds, and come to the same end."""
+    accuse = world.witness.accuse
+    try:
+        run = replayed(key, record.name, [segment for _, segment in record.segments], world.scenario.good, record.parent)
+    except Diverged as error:
+        accuse(f"{key} does not replay: {error}")
+        return
+    except PerdureError as error:
+        accuse(f"{key} cannot be replayed: {error!r}")
+        return
+    world.witness.probes["replayed"] += 1
+    ended = record.completed is not None and record.completed.status in RAN_TO_END
+    by_code = run.finished or record.continued
+    if ended and not by_code and record.completed is not None and not _was_timed_out(record):
+        accuse(f"{key} ended {record.completed.status} and its replay does not end")
+    if run.finished and record.completed is None and not record.continued:
+        accuse(f"the replay of {key} ends and its history does not")
+    run.close()
+
+
+def _was_timed_out(record: Record) -> bool:
+    failure = record.completed.failure if record.completed is not None else None
+    return failure is not None and failure.type == "RunTimedOut"
+
+
+def replayed(key: RunKey, name: str, segments: list[bytes], definitions: Definitions, parent: str | None) -> Run:
+    """Fresh code of a run, brought to where its history is. Raises Diverged."""
+    events = [decode_segment(segment) for segment in segments]
+    workflow = definitions.workflows[name]
+    identity = Identity(APP, *key, name, events[0][0].at, parent)
+    run = Run(identity, workflow.main, workflow.is_generator)
+    for turn in deliveries(events):
+        run.replay(turn.at, turn.events, turn.recorded)
+    return run
+
+
+def _inspect_compensations(world: World, key: RunKey, record: Record) -> None:
+    """What was begun is undone, unless the instance was terminated."""
+    if record.name != PROGRAM.name or record.completed is None or record.completed.status == Status.TERMINATED:
+        return
+    begun, ended = world.ledger.begun_marks, world.ledger.ended_marks
+    for step in steps(_program(record).body):
+        if isinstance(step, Compensated):
+            first = next(inner for inner in steps(step.body) if isinstance(inner, Effect))
+            if begun[key[0], first.mark] and not ended[key[0], step.undo]:
+                world.witness.accuse(f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo}")
+            if ended[key[0], step.undo] and not ended[key[0], step.enter]:
+                world.witness.accuse(f"{key} undid {step.enter}, which never happened")
+
+
+def _program(record: Record) -> Program:
+    for _, segment in record.segments:
+        for event in decode_segment(segment):
+            if isinstance(event, RunStarted):
+                args, _ = PROGRAM.signature.decode(event.input)
+                return args[0]  # type: ignore[no-any-return]
+    return decode(None, Program)  # type: ignore[no-any-return]

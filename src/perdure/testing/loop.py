@@ -1,0 +1,286 @@
+"""A seeded asyncio event loop in virtual time: who runs next is a choice, and time jumps when nobody is ready.
+
+Callbacks belong to a `Process`, which may be killed: then none of its code runs any more, no `finally` either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import sys
+import traceback
+import zlib
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+STEPS_PER_INSTANT_MAX = 50_000
+"""Callbacks without the time moving on: more is a loop that spins."""
+START = 1_735_689_600_000_000
+"""Wall time at which virtual time begins, microseconds since 1970 UTC."""
+THREAD_SECONDS = (0.0, 0.001, 0.05)
+"""How long the work of a thread may take."""
+
+
+class Deadlock(Exception):
+    """Nothing is ready, no timer is set, and the main task is not done."""
+
+
+class Spin(Exception):
+    """The loop ran `STEPS_PER_INSTANT_MAX` callbacks and time stood still."""
+
+
+class Process:
+    """What dies together: every callback whose context names it. Its pending tasks are kept, so that no collector
+    resumes them, until `bury`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.frozen_until = 0.0
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.context = copy_context()
+        self.context.run(PROCESS.set, self)
+
+    def kill(self) -> None:
+        self.alive = False
+
+    def bury(self) -> None:
+        """Take apart what was left pending. The world it ran in must be over."""
+        for task in self.tasks:
+            _close(task)
+        self.tasks.clear()
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name}: {'alive' if self.alive else 'dead'}, {len(self.tasks)} tasks>"
+
+
+PROCESS: ContextVar[Process | None] = ContextVar("perdure_simulated_process", default=None)
+
+
+class SimTask(asyncio.Task[Any]):
+    """A task that hashes by its number, because asyncio iterates sets of tasks."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Context | None) -> None:
+        self._number = next(loop.numbers)
+        self._log_destroy_pending = False  # because a killed process drops its tasks on purpose
+        super().__init__(coroutine, loop=loop, name=name or f"task {self._number}", context=context)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future that hashes by its number, for the same reason."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        super().__init__(loop=loop)
+        self._number = next(loop.numbers)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """Runs everything of one simulated world in one thread.
+
+    `chance` decides; `disorder` is the share of steps at which another callback than the oldest may run.
+    `after_step` is called after each callback.
+    """
+
+    def __init__(self, chance: random.Random, disorder: float = 0.0) -> None:
+        self.numbers = itertools.count(1)
+        self.steps = 0
+        self.digest = 0
+        self.failures: list[str] = []
+        self.after_step: Callable[[], None] | None = None
+        self._chance = chance
+        self._disorder = disorder
+        self._now = 0.0
+        self._ready: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._instant_began = 0
+
+    # -- driving it -----------------------------------------------------------------------------------------------
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run until `main` is done. Raises Deadlock or Spin if it never will be."""
+        outer = asyncio._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, _leave)
+        try:
+            task = self.create_task(main, name="world")
+            while not task.done():
+                self._step()
+            result: T = task.result()
+            return result
+        finally:
+            asyncio._set_running_loop(outer)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _step(self) -> None:
+        if not self._ready:
+            self._jump()
+        handle = self._take()
+        if handle._cancelled or not self._may_run(handle):  # type: ignore[attr-defined]
+            return
+        self.steps += 1
+        if self.steps - self._instant_began > STEPS_PER_INSTANT_MAX:
+            raise Spin(f"time stands still at {self._now:.3f} s; the next callback was {handle!r}")
+        handle._run()
+        if self.after_step is not None:
+            self.after_step()
+
+    def _may_run(self, handle: asyncio.Handle) -> bool:
+        process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+        if process is None:
+            return True
+        if process.frozen_until > self._now:
+            self._postpone(handle, process.frozen_until)
+            return False
+        return process.alive
+
+    def _take(self) -> asyncio.Handle:
+        ready = self._ready
+        if self._disorder and len(ready) > 1 and self._chance.random() < self._disorder:
+            ready.rotate(-self._chance.randrange(len(ready)))
+            handle = ready.popleft()
+            return handle
+        return ready.popleft()
+
+    def _jump(self) -> None:
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+            heapq.heappop(timers)
+        if not timers:
+            raise Deadlock(f"at {self._now:.3f} s nothing is ready and no timer is set")
+        self._now = max(self._now, timers[0][0])
+        self._instant_began = self.steps
+        while timers and timers[0][0] <= self._now:
+            self._ready.append(heapq.heappop(timers)[2])
+
+    def _postpone(self, handle: asyncio.Handle, when: float) -> None:
+        later = asyncio.TimerHandle(when, handle._callback, handle._args, self, handle._context)  # type: ignore[attr-defined]
+        heapq.heappush(self._timers, (when, next(self.numbers), later))
+
+    def note(self, text: str) -> None:
+        """Mix a happening into the digest: two runs of one seed must have the same."""
+        self.digest = zlib.crc32(f"{self._now:.6f} {text}".encode(), self.digest)
+
+    # -- what asyncio asks of a loop ------------------------------------------------------------------------------
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self.numbers), handle))
+        return handle
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when their time comes."""
+
+    def time(self) -> float:
+        return self._now
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return SimFuture(self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any) -> Any:
+        task = SimTask(coro, self, name, context)
+        process = PROCESS.get() if context is None else context.get(PROCESS)
+        if process is not None:
+            process.tasks.add(task)
+            task.add_done_callback(process.tasks.discard)
+            task.add_done_callback(self._look_at_end)
+        return task
+
+    def _look_at_end(self, task: asyncio.Task[Any]) -> None:
+        """A task of the engine itself that dies by an error takes its work with it."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and task.get_name().startswith("perdure-"):
+            self.failures.append(f"{task.get_name()} died of {_described(error)}")
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """A thread's work happens at once, at a chosen time."""
+        future = self.create_future()
+
+        def work() -> None:
+            if not future.cancelled():
+                _settle(future, func, args)
+
+        self.call_later(self._chance.choice(THREAD_SECONDS), work)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return asyncio._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.failures.append(f"{context.get('message')}: {_described(context.get('exception'))}")
+
+    def __repr__(self) -> str:
+        return f"<SimLoop at {self._now:.6f} s: {len(self._ready)} ready, {len(self._timers)} timers, {self.steps} steps>"
+
+
+class SimClock:
+    """Wall time of a machine in the loop's world, `skew` microseconds off, and ids that its seed decides."""
+
+    def __init__(self, loop: SimLoop, chance: random.Random, skew: int = 0) -> None:
+        self._loop = loop
+        self._chance = chance
+        self._skew = skew
+
+    def now(self) -> int:
+        return START + self._skew + round(self._loop.time() * 1_000_000)
+
+    def token(self) -> str:
+        return f"{self._chance.getrandbits(128):032x}"
+
+
+def _settle(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        future.set_result(func(*args))
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+        future.set_exception(error)
+
+
+def _close(task: asyncio.Task[Any]) -> None:
+    coroutine = task.get_coro()
+    if coroutine is not None and not task.done():
+        try:
+            coroutine.close()  # type: ignore[union-attr]
+        except BaseException:  # noqa: BLE001 - whatever it unwinds with, its world is over
+            return
+
+
+def _described(error: BaseException | None) -> str:
+    if error is None:
+        return "no error"
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return f"{error!r}" + "".join(f" at {frame.filename}:{frame.lineno} in {frame.name}" for frame in last)
+
+
+def _leave(_: Any) -> None:
+    """Abandoned async generators are not resumed, because when the collector finds them is not repeatable."""
+
+
+SimLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

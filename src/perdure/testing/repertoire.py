@@ -1,0 +1,345 @@
+"""The workflows and activities that perform programs, in a good and in a bad version of their code."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import perdure
+from perdure import Retry, activity_context, continue_as_new, raise_event, set_status, wait_for_event, workflow_context
+from perdure.errors import ActivityFailed, ApplicationError
+from perdure.sdk.client import Client
+from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.options import call_options
+from perdure.testing.ledger import Ledger
+from perdure.testing.programs import (
+    ATTEMPTS_MAX,
+    Broken,
+    Chain,
+    Child,
+    Compensated,
+    Effect,
+    Event,
+    How,
+    InTime,
+    Missed,
+    Overdue,
+    Program,
+    Quickest,
+    Rolled,
+    Sent,
+    Sleep,
+    Step,
+    Together,
+)
+
+FAR_SECONDS = 100_000.0
+SOON_SECONDS = 0.7
+
+
+class Stage:
+    """Where the definitions play: the ledger of the world that runs now, and a client for handles."""
+
+    ledger: Ledger
+
+    @property
+    def client(self) -> Client:
+        return Client(cast(Any, None))
+
+
+STAGE = Stage()
+
+
+# -- activities -----------------------------------------------------------------------------------------------------
+
+
+def _begin(mark: int, how: How) -> Any:
+    context = activity_context()
+    STAGE.ledger.begin(context.instance_id, context.idempotency_key, context.attempt, mark, ATTEMPTS_MAX.get(how, 1))
+    return context
+
+
+def _end(mark: int) -> int:
+    context = activity_context()
+    STAGE.ledger.end(context.instance_id, context.idempotency_key, mark)
+    return mark
+
+
+async def ok(mark: int) -> int:
+    _begin(mark, How.OK)
+    return _end(mark)
+
+
+async def slow(mark: int) -> int:
+    _begin(mark, How.SLOW)
+    await asyncio.sleep((0.01, 0.4, 2.0)[mark % 3])
+    return _end(mark)
+
+
+def thread(mark: int) -> int:
+    _begin(mark, How.THREAD)
+    return _end(mark)
+
+
+async def flaky(mark: int) -> int:
+    context = _begin(mark, How.FLAKY)
+    await asyncio.sleep(0.01)
+    if context.attempt <= mark % 4:
+        raise ValueError(f"attempt {context.attempt} of {mark}")
+    return _end(mark)
+
+
+async def beats(mark: int) -> int:
+    context = _begin(mark, How.BEATS)
+    if context.attempt == 1:
+        context.heartbeat(mark)
+        raise ValueError("after the heartbeat")
+    if context.last_details(int) != mark:
+        raise ApplicationError(f"the heartbeat said {context.last_details()!r}, not {mark}", retryable=False)
+    return _end(mark)
+
+
+async def fails(mark: int) -> int:
+    _begin(mark, How.FAILS)
+    raise ValueError(f"{mark} always fails")
+
+
+async def overdue(mark: int) -> int:
+    _begin(mark, How.OVERDUE)
+    await asyncio.sleep(FAR_SECONDS)
+    return _end(mark)
+
+
+async def silent(mark: int) -> int:
+    _begin(mark, How.SILENT)
+    await asyncio.sleep(FAR_SECONDS)
+    return _end(mark)
+
+
+async def hangs(mark: int) -> int:
+    _begin(mark, How.OK)
+    await asyncio.sleep(FAR_SECONDS)
+    return _end(mark)
+
+
+def _retry(how: How) -> Retry:
+    return Retry(max_attempts=ATTEMPTS_MAX[how], initial_interval=0.2, backoff=2.0, jitter=0.2)
+
+
+ACTIVITIES: dict[How, Activity[[int], int]] = {
+    How.OK: Activity(ok, "ok", call_options(None, None, None)),
+    How.SLOW: Activity(slow, "slow", call_options(None, None, None)),
+    How.THREAD: Activity(thread, "thread", call_options(None, None, None)),
+    How.FLAKY: Activity(flaky, "flaky", call_options(_retry(How.FLAKY), None, None)),
+    How.BEATS: Activity(beats, "beats", call_options(_retry(How.BEATS), None, 5.0)),
+    How.FAILS: Activity(fails, "fails", call_options(_retry(How.FAILS), None, None)),
+    How.OVERDUE: Activity(overdue, "overdue", call_options(_retry(How.OVERDUE), 0.5, None)),
+    How.SILENT: Activity(silent, "silent", call_options(None, None, 0.5)),
+}
+HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
+
+
+# -- performing a step --------------------------------------------------------------------------------------------
+
+
+async def perform(step: Step) -> int:
+    """The result of a step; see `programs.expected`."""
+    match step:
+        case Effect():
+            return await _effect(step)
+        case Sleep(seconds=seconds):
+            await asyncio.sleep(seconds)
+            return 1
+        case Event(name=name):
+            return int(await wait_for_event(name, int))
+        case Sent(name=name, value=value):
+            raise_event(workflow_context().instance_id, name, value)
+            return int(await wait_for_event(name.upper(), int))
+        case Missed(name=name, seconds=seconds):
+            return await _missed(name, seconds)
+        case Rolled(mark=mark):
+            return await _rolled(mark)
+        case Child():
+            return await _child(step)
+        case Chain(parts=parts):
+            return sum([await perform(part) for part in parts])
+        case Together():
+            return sum((place + 1) * value for place, value in enumerate(await _together(step)))
+        case Quickest():
+            return await _quickest(step)
+        case Broken(mark=mark):
+            return await _broken(mark)
+        case InTime(body=body):
+            async with asyncio.timeout(FAR_SECONDS):
+                return await perform(body)
+        case Overdue(mark=mark):
+            return await _overdue(mark)
+        case Compensated():
+            return await _compensated(step)
+
+
+async def _effect(step: Effect) -> int:
+    try:
+        return await ACTIVITIES[step.how](step.mark)
+    except ActivityFailed:
+        return -step.mark
+
+
+async def _missed(name: str, seconds: float) -> int:
+    try:
+        async with asyncio.timeout(seconds):
+            await wait_for_event(name)
+    except TimeoutError:
+        return -3
+    return 0
+
+
+async def _rolled(mark: int) -> int:
+    for _ in range(perdure.random().randrange(4)):
+        await ACTIVITIES[How.OK](mark)
+    set_status({"rolled": str(perdure.uuid4()), "at": perdure.now().isoformat()})
+    return 5
+
+
+async def _child(step: Child) -> int:
+    here = workflow_context()
+    if step.detached:
+        await PROGRAM.with_options(id=f"{here.instance_id}~{step.mark}.{here.run}").start(Program(step.body), 0)
+        return 0
+    return await PROGRAM(Program(step.body), 0) + 1
+
+
+async def _together(step: Together) -> list[int]:
+    match step.way:
+        case "gather":
+            return list(await asyncio.gather(*map(perform, step.parts)))
+        case "group":
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(perform(part)) for part in step.parts]
+            return [task.result() for task in tasks]
+        case _:
+            tasks = [asyncio.create_task(perform(part)) for part in step.parts]
+            try:
+                await asyncio.wait(tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+            return [task.result() for task in tasks]
+
+
+async def _quickest(step: Quickest) -> int:
+    quick = asyncio.create_task(perform(step.quick))
+    hanging = asyncio.create_task(HANGS(step.mark))
+    try:
+        await asyncio.wait((quick, hanging), return_when=asyncio.FIRST_COMPLETED)
+        return quick.result()
+    finally:
+        quick.cancel()
+        hanging.cancel()
+
+
+async def _broken(mark: int) -> int:
+    result = 0
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(HANGS(mark))
+            group.create_task(ACTIVITIES[How.FAILS](mark))
+            group.create_task(asyncio.sleep(FAR_SECONDS))
+    except* ActivityFailed:
+        result = -7
+    return result
+
+
+async def _overdue(mark: int) -> int:
+    try:
+        async with asyncio.timeout(SOON_SECONDS):
+            await HANGS(mark)
+    except TimeoutError:
+        return -3
+    return 0
+
+
+async def _compensated(step: Compensated) -> int:
+    await ACTIVITIES[How.OK](step.enter)
+    try:
+        return await perform(step.body)
+    finally:
+        await ACTIVITIES[How.OK](step.undo)
+
+
+# -- workflows ----------------------------------------------------------------------------------------------------
+
+
+async def program(what: Program, total: int) -> int:
+    """Performs a program, a generation for each round; `total` is what earlier rounds gave."""
+    total += await perform(what.body)
+    if what.rounds > 1:
+        continue_as_new(Program(what.body, what.rounds - 1, what.fails), total, keep_events=True)
+    if what.fails:
+        raise ValueError("as the program says")
+    return total
+
+
+PROGRAM: Workflow[[Program, int], int] = Workflow(program, "program", STAGE)
+
+
+async def steady(mark: int) -> int:
+    total = await ACTIVITIES[How.OK](mark) + await ACTIVITIES[How.SLOW](mark)
+    await asyncio.sleep(0.3)
+    return total + await ACTIVITIES[How.OK](mark)
+
+
+async def fickle(mark: int) -> int:
+    """Bad code: it asks for something else when it is replayed."""
+    first = How.THREAD if workflow_context().is_replaying else How.OK
+    total = await ACTIVITIES[first](mark) + await ACTIVITIES[How.SLOW](mark)
+    await asyncio.sleep(0.3)
+    return total + await ACTIVITIES[How.OK](mark)
+
+
+async def patient(mark: int) -> int:
+    total = await ACTIVITIES[How.SLOW](mark)
+    return total + await ACTIVITIES[How.OK](mark)
+
+
+async def endless(mark: int) -> int:
+    """Bad code: it never comes to rest."""
+    total = await ACTIVITIES[How.SLOW](mark)
+    while total:
+        await asyncio.sleep(0)
+    return total
+
+
+async def lenient(mark: int) -> int:
+    heard = await wait_for_event("number")
+    return await ACTIVITIES[How.OK](mark) + len(str(heard))
+
+
+async def strict(mark: int) -> int:
+    """Bad code: it expects a number where there is a text."""
+    heard = await wait_for_event("number", int)
+    return await ACTIVITIES[How.OK](mark) + len(str(heard))
+
+
+async def late(mark: int) -> int:
+    return await ACTIVITIES[How.OK](mark)
+
+
+TEXT = "seven"
+"""What the event `number` carries."""
+TROUBLED: dict[str, int] = {"steady": 3, "patient": 2, "lenient": 1, "late": 1}
+"""Workflows whose bad version stalls, and how many times the mark the good one returns."""
+
+
+def definitions(*, good: bool) -> Definitions:
+    """The code of a node. The bad version stalls where the good one would go on."""
+    made = Definitions()
+    for activity in (*ACTIVITIES.values(), HANGS):
+        made.add(activity)
+    made.add(PROGRAM)
+    made.add(Workflow(steady if good else fickle, "steady", STAGE))
+    made.add(Workflow(patient if good else endless, "patient", STAGE))
+    made.add(Workflow(lenient if good else strict, "lenient", STAGE))
+    if good:
+        made.add(Workflow(late, "late", STAGE))
+    return made

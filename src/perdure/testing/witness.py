@@ -1,0 +1,210 @@
+"""An independent record of what the store was told: it sees every commit and holds each to the laws of a history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perdure.engine.attempts import idempotency_key
+from perdure.history.events import (
+    CONFIRMATIONS,
+    ActivityCanceled,
+    ActivityCompleted,
+    ActivityFailed,
+    ActivityScheduled,
+    ChildCanceled,
+    ChildCompleted,
+    ChildCreated,
+    ChildFailed,
+    RunCompleted,
+    RunStarted,
+    TimerCanceled,
+    TimerCreated,
+    TimerFired,
+    TurnStarted,
+    decode_segment,
+)
+from perdure.stores.contract import FINISHED, Creation, Lease, Outcome, Turn
+
+RESOLVES: dict[type, type] = {
+    ActivityCompleted: ActivityScheduled,
+    ActivityFailed: ActivityScheduled,
+    ActivityCanceled: ActivityScheduled,
+    ChildCompleted: ChildCreated,
+    ChildFailed: ChildCreated,
+    ChildCanceled: ChildCreated,
+    TimerFired: TimerCreated,
+    TimerCanceled: TimerCreated,
+}
+"""Which event closes what which other event opened."""
+Run = tuple[str, str, int]
+"""(instance, execution, generation)."""
+
+
+class Violation(Exception):
+    """A law did not hold."""
+
+
+@dataclass
+class Track:
+    """One instance as its commits left it."""
+
+    execution: str
+    generation: int
+    sequence: int
+    finished: bool = False
+
+
+@dataclass
+class Record:
+    """What is known of one run: its stored segments, and which of its numbers are open and closed."""
+
+    name: str
+    parent: str | None = None
+    segments: list[tuple[int, bytes]] = field(default_factory=list)
+    opened: dict[int, type] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)
+    starts: int = 0
+    completed: RunCompleted | None = None
+    continued: bool = False
+    at: int = 0
+
+
+class Witness:
+    """`violations` collects what went wrong, in words; nothing is raised, because the engine would swallow it."""
+
+    def __init__(self) -> None:
+        self.violations: list[str] = []
+        self.probes: Counter[str] = Counter()
+        self.tracks: dict[str, Track] = {}
+        self.records: dict[Run, Record] = {}
+        self.scheduled: set[str] = set()
+        self.settled: set[str] = set()
+        self._epochs: dict[int, int] = {}
+
+    def accuse(self, text: str) -> None:
+        self.violations.append(text)
+
+    # -- what stores report ---------------------------------------------------------------------------------------
+
+    def acquired(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            known = self._epochs.get(lease.shard, 0)
+            if lease.epoch < known:
+                self.accuse(f"shard {lease.shard} was leased under epoch {lease.epoch} after epoch {known}")
+            self._epochs[lease.shard] = max(known, lease.epoch)
+
+    def is_newest(self, lease: Lease) -> bool:
+        return self._epochs.get(lease.shard) == lease.epoch
+
+    def created(self, creation: Creation) -> None:
+        """An instance was created, or was there already by the same creation."""
+        head = creation.head
+        track = self.tracks.get(head.id)
+        if track is None or (track.finished and track.execution != head.execution):
+            self.tracks[head.id] = Track(head.execution, head.generation, 0)
+            self.records.setdefault((head.id, head.execution, head.generation), Record(head.name, head.parent))
+
+    def purged(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            if not self.tracks[id].finished:
+                self.accuse(f"{id} was purged before its end")
+            del self.tracks[id]
+
+    def committed(self, lease: Lease, turns: Sequence[Turn], outcomes: Sequence[Outcome]) -> None:
+        written = [turn for turn, outcome in zip(turns, outcomes, strict=True) if outcome == Outcome.COMMITTED]
+        if written and not self.is_newest(lease):
+            self.accuse(f"a commit under epoch {lease.epoch} was taken after epoch {self._epochs[lease.shard]} began")
+        for turn in written:
+            self._turn(turn)
+        for turn in written:
+            for creation in turn.created:
+                self.created(creation)
+
+    # -- one turn -------------------------------------------------------------------------------------------------
+
+    def _turn(self, turn: Turn) -> None:
+        if turn.expected is None:
+            self._begin(turn)
+        track = self.tracks.get(turn.id)
+        if track is None:
+            self.accuse(f"a turn of {turn.id} was committed though nobody created it")
+            return
+        condition = (turn.execution, turn.generation, turn.expected or 0)
+        if condition != (track.execution, track.generation, track.sequence):
+            self.accuse(f"turn {condition} of {turn.id} was committed on {track}")
+        if track.finished and turn.segment is not None:
+            self.accuse(f"{turn.id} got history after its end")
+        run = (turn.id, turn.execution, turn.generation)
+        record = self.records.setdefault(run, Record(turn.head.name if turn.head else "?"))
+        track.sequence += 1
+        if turn.segment is not None:
+            self._segment(run, record, turn.segment, track.sequence)
+        if turn.head is not None:
+            if track.finished and turn.head.status not in FINISHED:
+                self.accuse(f"{turn.id} lives again after its end")
+            track.finished = turn.head.status in FINISHED
+            track.generation = turn.head.generation
+        if turn.erase:
+            record.continued = True
+            self.probes["continued as new"] += 1
+            assert turn.head is not None
+            self.records[turn.id, turn.execution, turn.head.generation] = Record(turn.head.name, turn.head.parent)
+
+    def _begin(self, turn: Turn) -> None:
+        assert turn.head is not None
+        track = self.tracks.get(turn.id)
+        if track is not None and not track.finished:
+            self.accuse(f"{turn.id} was started while it ran")
+        self.tracks[turn.id] = Track(turn.execution, turn.generation, 0)
+        self.records[turn.id, turn.execution, turn.generation] = Record(turn.head.name, turn.head.parent)
+
+    def _segment(self, run: Run, record: Record, segment: bytes, sequence: int) -> None:
+        if record.segments and sequence <= record.segments[-1][0]:
+            self.accuse(f"segment {sequence} of {run} does not come after {record.segments[-1][0]}")
+        record.segments.append((sequence, segment))
+        events = decode_segment(segment)
+        if not isinstance(events[0], TurnStarted):
+            self.accuse(f"segment {sequence} of {run} does not begin with its turn: {events[0]}")
+        for event in events:
+            self._event(run, record, event)
+
+    def _event(self, run: Run, record: Record, event: Any) -> None:
+        if record.completed is not None:
+            self.accuse(f"{run}: {event} came after the end")
+        if isinstance(event, TurnStarted):
+            if event.at < record.at:
+                self.accuse(f"{run}: time went back")
+            record.at = event.at
+        elif isinstance(event, RunStarted):
+            record.starts += 1
+            if record.starts > 1:
+                self.accuse(f"{run} was started {record.starts} times")
+        elif isinstance(event, RunCompleted):
+            record.completed = event
+        elif isinstance(event, CONFIRMATIONS):
+            self._open(run, record, event)
+        elif type(event) in RESOLVES and event.number > 0:
+            self._close(run, record, event)
+
+    def _open(self, run: Run, record: Record, event: Any) -> None:
+        if event.number in record.opened:
+            self.accuse(f"{run}: number {event.number} was used twice")
+        record.opened[event.number] = type(event)
+        if isinstance(event, ActivityScheduled):
+            self.scheduled.add(idempotency_key((*run, event.number)))
+
+    def _close(self, run: Run, record: Record, event: Any) -> None:
+        number = event.number
+        if record.opened.get(number) is not RESOLVES[type(event)]:
+            self.accuse(f"{run}: {event} answers nothing that was asked")
+        if number in record.closed:
+            self.accuse(f"{run}: number {number} was answered twice, now by {event}")
+        record.closed.add(number)
+        if isinstance(event, (ActivityCompleted, ActivityFailed, ActivityCanceled)):
+            self.settled.add(idempotency_key((*run, number)))
+
+    def __repr__(self) -> str:
+        return f"<Witness of {len(self.records)} runs: {len(self.violations)} violations>"

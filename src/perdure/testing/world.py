@@ -1,0 +1,548 @@
+"""One simulated world: nodes of one app on one store, the clients that use them, and what happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perdure.codec import Payload, decode
+from perdure.engine.engine import Engine
+from perdure.engine.operations import Operations
+from perdure.errors import Fenced, InstanceNotFound, StoreUnavailable
+from perdure.history.state import InstanceState
+from perdure.history.work import Identity, StartOptions, Stall
+from perdure.sdk.definitions import Definitions
+from perdure.sdk.worker import LiveRun, Worker
+from perdure.stores.contract import FINISHED, EngineStore, Head, Query, Status
+from perdure.stores.memory import MemoryStore
+from perdure.stores.sql.runner import InlineRunner
+from perdure.stores.sql.sqlite import SqliteDatabase
+from perdure.stores.sql.store import SqlStore
+from perdure.testing.faults import FaultyStore, Plan
+from perdure.testing.ledger import Ledger
+from perdure.testing.loop import PROCESS, Deadlock, Process, SimClock, SimLoop, Spin
+from perdure.testing.repertoire import STAGE
+from perdure.testing.tape import Tape
+from perdure.testing.witness import Witness
+
+T = TypeVar("T")
+APP = "simulated"
+FAULT_SECONDS = 30.0
+"""Virtual time for which faults happen."""
+LIVENESS_SECONDS = 900.0
+"""Virtual time within which everything must finish once faults have stopped."""
+PATIENCE_SECONDS = 60.0
+"""How long a client waits for one answer before it asks again, as a client with a timeout does."""
+
+
+class NodeDied(Exception):
+    """The node that was asked is gone; whether it did what it was asked is not known."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a client sends `at` seconds after the start."""
+
+    at: float
+    event: Callable[[int], Any]
+
+
+@dataclass(frozen=True)
+class Role:
+    """One instance that clients start, what they send to it, and the outcomes that are right: value by status."""
+
+    id: str
+    workflow: str
+    input: Payload
+    outcomes: Mapping[Status, Any]
+    commands: tuple[Command, ...] = ()
+    starts: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is the same for all nodes of a world. `mischief` are things done to nodes, by time."""
+
+    roles: tuple[Role, ...]
+    good: Definitions
+    bad: Definitions | None = None
+    sqlite: bool = False
+    nodes: int = 1
+    slots: int = 1_000
+    activations_max: int = 2_000
+    disorder: float = 0.0
+    skew: int = 0
+    mischief: tuple[tuple[float, str], ...] = ()
+    purges: bool = False
+
+
+@dataclass
+class Report:
+    """How a world ended."""
+
+    violations: list[str]
+    probes: Counter[str]
+    digest: int
+    trace: list[str]
+    steps: int
+    seconds: float
+
+
+class Node:
+    """One process of the app."""
+
+    def __init__(self, world: World, number: int, definitions: Definitions) -> None:
+        scenario = world.scenario
+        self.name = f"node-{number}"
+        self.process = Process(self.name)
+        self.died: asyncio.Future[None] = world.loop.create_future()
+        self.backend = world.backend.connect()
+        self.worker = SimWorker(APP, definitions)
+        store = FaultyStore(self.backend, world.plan, world.witness, world.tape, self._crash, world.log)
+        chance = world.tape.stream(f"tokens of {self.name}")
+        skew = round((chance.random() - 0.5) * 2 * scenario.skew)
+        self.engine = Engine(
+            APP,
+            store,
+            self.worker,
+            clock=SimClock(world.loop, chance, skew),
+            owner=self.name,
+            slots=scenario.slots,
+            activations_max=scenario.activations_max,
+            drain_seconds=chance.choice((0.0, 0.5)),
+            chance=chance,
+        )
+        self.is_open = False
+        self._world = world
+
+    @property
+    def alive(self) -> bool:
+        return self.process.alive
+
+    async def open(self) -> None:
+        await self.call(self.engine.open())
+        self.is_open = True
+
+    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something inside the node. Raises NodeDied if it dies meanwhile."""
+        if not self.alive:
+            work.close()
+            raise NodeDied
+        task: asyncio.Task[T] = self._world.loop.create_task(work, name="call", context=self.process.context.copy())
+        await asyncio.wait((task, self.died), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() or task.cancelled():
+            raise NodeDied
+        return task.result()
+
+    def kill(self) -> None:
+        """Everything of the node stops at once, and what it held in the store falls free."""
+        if self.alive:
+            self.is_open = False
+            self.process.kill()
+            self._world.backend.release(self.backend, self.name)
+            if not self.died.done():
+                self.died.set_result(None)
+
+    def _crash(self, operation: str) -> None:
+        if not self.is_open:
+            self._world.witness.probes["crash while opening"] += 1
+        self.kill()
+
+    def bury(self) -> None:
+        for live in self.worker.opened:
+            live.close()
+        self.process.bury()
+
+
+class SimWorker(Worker):
+    """A worker that remembers the code it opened, so that a killed node's can be taken apart at the end."""
+
+    def __init__(self, app: str, definitions: Definitions) -> None:
+        super().__init__(app, definitions)
+        self.opened: list[LiveRun] = []
+
+    def open(self, identity: Identity) -> LiveRun | Stall:
+        live = super().open(identity)
+        if not isinstance(live, Stall):
+            self.opened.append(live)
+        return live
+
+
+class MemoryBackend:
+    """One store in memory, which all nodes share."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    def connect(self) -> EngineStore:
+        return self._store
+
+    def look(self) -> EngineStore:
+        return self._store
+
+    def release(self, store: EngineStore, owner: str) -> None:
+        if immediately(self._store.holder(APP)) == owner:
+            self._store.expire(APP)
+
+    def take_from_owner(self, store: EngineStore) -> None:
+        """Let another node have the shards while this one still believes in its lease."""
+        self._store.expire(APP)
+
+    def rows_left(self) -> list[str]:
+        return [f"instance {head.id}" for head in every_head(self._store)]
+
+    def close(self) -> None:
+        """Nothing of it outlives the object."""
+
+
+class SqliteBackend:
+    """One SQLite file; each node has connections and a lock of its own."""
+
+    def __init__(self) -> None:
+        place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - a directory of its own is made in it
+        self._directory = tempfile.mkdtemp(prefix="perdure-simulation-", dir=place)
+        self._path = Path(self._directory) / "store.db"
+        self._databases: dict[int, SqliteDatabase] = {}
+        self._view: EngineStore | None = None
+
+    def connect(self) -> EngineStore:
+        database = SqliteDatabase(self._path, "off")  # because nobody pulls this machine's plug
+        store = SqlStore(database, InlineRunner)
+        self._databases[id(store)] = database
+        return store
+
+    def look(self) -> EngineStore:
+        """A view of what is stored, apart from all nodes."""
+        if self._view is None:
+            self._view = self.connect()
+            immediately(self._view.open())
+        return self._view
+
+    def release(self, store: EngineStore, owner: str) -> None:
+        immediately(store.close())
+
+    def take_from_owner(self, store: EngineStore) -> None:
+        """Let another node have the lock while this one still believes in its lease."""
+        self._databases[id(store)].disown()
+
+    def rows_left(self) -> list[str]:
+        connection = SqliteDatabase(self._path, "off").connect(write=False)
+        try:
+            tables = [name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")]
+            kept = {"meta", "shard", "shards"}
+            counts = {name: connection.row(f"select count(*) from {name}") for name in tables if name not in kept}  # noqa: S608
+            return [f"{count[0]} rows of {name}" for name, count in counts.items() if count and count[0]]
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        if self._view is not None:
+            immediately(self._view.close())
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class World:
+    """Runs one scenario to its end, and judges it."""
+
+    def __init__(self, tape: Tape, scenario: Scenario, plan: Plan, *, traced: bool = False) -> None:
+        self.tape = tape
+        self.scenario = scenario
+        self.plan = plan
+        self.loop = SimLoop(tape.stream("schedule"), scenario.disorder)
+        self.backend = SqliteBackend() if scenario.sqlite else MemoryBackend()
+        self.witness = Witness()
+        self.ledger = Ledger(self.witness, self._runs_on_owner)
+        self.nodes: list[Node] = []
+        self.states: dict[str, InstanceState] = {}
+        self.trace: list[str] = []
+        self._traced = traced
+        self._chance = tape.stream("world")
+        self._keys = SimClock(self.loop, tape.stream("keys"))
+        self._healed = False
+        self._shards: dict[int, Any] = {}
+
+    def run(self, inspect: Callable[[World, EngineStore], None]) -> Report:
+        """`inspect` looks at what is left in the store before the purge."""
+        STAGE.ledger = self.ledger
+        logging.getLogger("perdure").setLevel(logging.CRITICAL)
+        accuse = self.witness.accuse
+        try:
+            self.loop.run(self._main(inspect))
+        except (Deadlock, Spin) as error:
+            accuse(f"{type(error).__name__}: {error}")
+        finally:
+            self._end()
+        for failure in self.loop.failures:
+            accuse(f"unhandled: {failure}")
+        return Report(
+            self.witness.violations, self.witness.probes, self.loop.digest, self.trace, self.loop.steps, self.loop.time()
+        )
+
+    def log(self, text: str) -> None:
+        process = PROCESS.get()
+        text = f"{process.name if process else 'world':<8} {text}"
+        self.loop.note(text)
+        if self._traced:
+            self.trace.append(f"{self.loop.time():10.3f} {text}")
+
+    # -- the story ------------------------------------------------------------------------------------------------
+
+    async def _main(self, inspect: Callable[[World, EngineStore], None]) -> None:
+        if self.plan.evicts:
+            self.loop.after_step = self._evict
+        keeper = self.loop.create_task(self._keep(), name="keeper")
+        mischief = self.loop.create_task(self._do_mischief(), name="mischief")
+        clients = [self.loop.create_task(self._drive(role), name=role.id) for role in self.scenario.roles]
+        _, pending = await asyncio.wait(clients, timeout=FAULT_SECONDS)
+        mischief.cancel()
+        self._heal()
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=LIVENESS_SECONDS)
+        for client in clients:
+            if client in pending:
+                self.witness.accuse(f"{client.get_name()} did not finish: {self._stuck(client.get_name())}")
+            elif client.exception() is not None:
+                self.witness.accuse(f"the client of {client.get_name()} met {client.exception()!r}")
+        if not self.witness.violations:
+            await self._settle(inspect)
+        keeper.cancel()
+
+    async def _settle(self, inspect: Callable[[World, EngineStore], None]) -> None:
+        """Detached children and late mail come to rest; then what is stored is looked at, and purged."""
+        raw = self.backend.look()
+        ends = self.loop.time() + LIVENESS_SECONDS
+        while left := [head.id for head in every_head(raw) if head.status not in FINISHED]:
+            if self.loop.time() > ends:
+                self.witness.accuse("; ".join(f"{id} did not finish: {self._stuck(id)}" for id in left))
+                return
+            await asyncio.sleep(0.5)
+        inspect(self, raw)
+        if self.scenario.purges:
+            await self._purge(raw)
+
+    async def _purge(self, raw: EngineStore) -> None:
+        for head in every_head(raw):
+            if head.id in self.witness.tracks:
+                try:
+                    await self._ask(lambda node, id=head.id: node.engine.operations.purge(id, None, True))  # type: ignore[misc]
+                except InstanceNotFound:
+                    continue  # because its parent has taken it along
+                self.witness.probes["purged"] += 1
+        left = self.backend.rows_left()
+        if left:
+            self.witness.accuse(f"a purge of everything left {left}")
+
+    def _end(self) -> None:
+        for node in self.nodes:
+            node.kill()
+        for node in self.nodes:
+            self._harvest(node)
+            node.bury()
+        for shard in self._shards.values():
+            for name, count in shard.counts.items():
+                self.witness.probes[_COUNTS.get(name, name.replace("stalled:", "stalled: "))] += count
+            self.witness.probes["eviction by the host"] += shard.host.evictions
+        self.backend.close()
+
+    def _stuck(self, id: str) -> str:
+        raw = self.backend.look()
+        (shard,) = immediately(raw.shards(APP))
+        found = immediately(raw.load(shard, [id]))
+        if not found:
+            return "it is not in the store"
+        head, waits = found[0].head, found[0].waits
+        mail = [one.event.decode()[:100] for one in found[0].mail]
+        halts = f"suspended {head.suspended}, stalled {head.stalled}"
+        return f"{head.status} at turn {head.sequence} of run {head.generation}, {halts}, waits {waits}, mail {mail}"
+
+    # -- nodes ----------------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Start nodes for those that died, as a supervisor of processes does."""
+        while True:
+            alive = [node for node in self.nodes if node.alive]
+            wanted = 1 if self._healed else self.scenario.nodes
+            if len(alive) < wanted:
+                await self._open_node()
+            for node in alive:
+                self._harvest(node)
+            await asyncio.sleep(0.01 if len(alive) < wanted else 0.25)
+
+    async def _open_node(self) -> None:
+        good = self._healed or self.scenario.bad is None or self._chance.random() < 0.5
+        definitions = self.scenario.good if good else self.scenario.bad
+        assert definitions is not None
+        if not good:
+            self.witness.probes["worker without the code"] += 1
+        node = Node(self, len(self.nodes) + 1, definitions)
+        self.nodes.append(node)
+        self.log(f"{node.name} starts{'' if good else ' with bad code'}")
+        try:
+            await node.open()
+        except (StoreUnavailable, Fenced, NodeDied) as error:
+            self.log(f"{node.name} could not open: {error!r}")
+            node.kill()
+
+    def _heal(self) -> None:
+        """No more faults, and good code everywhere."""
+        self.log("faults stop")
+        self.plan.stop()
+        self._healed = True
+        if self.scenario.bad is not None or len([node for node in self.nodes if node.alive]) > 1:
+            for node in self.nodes:
+                node.kill()
+
+    def _harvest(self, node: Node) -> None:
+        for shard in node.engine.owned.values():
+            self._shards[id(shard)] = shard
+
+    async def _do_mischief(self) -> None:
+        for at, what in self.scenario.mischief:
+            await asyncio.sleep(max(0.0, at - self.loop.time()))
+            alive = [node for node in self.nodes if node.alive and node.is_open]
+            owners = [node for node in alive if node.engine.is_owner]
+            node = (owners or alive or [None])[0]
+            if node is not None:
+                await self._harm(node, what, len(alive))
+
+    async def _harm(self, node: Node, what: str, alive: int) -> None:
+        probes = self.witness.probes
+        self._harvest(node)
+        self.log(f"{what}: {node.name}")
+        match what:
+            case "crash":
+                probes["crash on purpose"] += 1
+                node.kill()
+            case "close":
+                await self._close(node)
+            case "takeover" | "freeze" if alive > 1:
+                probes["takeover from a living owner"] += 1
+                if what == "freeze":
+                    probes["owner frozen during a takeover"] += 1
+                    node.process.frozen_until = self.loop.time() + self._chance.choice((0.3, 2.0, 8.0))
+                self.backend.take_from_owner(node.backend)
+
+    async def _close(self, node: Node) -> None:
+        """An orderly end, as far as the store lets it."""
+        node.is_open = False
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await node.call(node.engine.close())
+        except (StoreUnavailable, Fenced, NodeDied, TimeoutError) as error:
+            self.log(f"{node.name} could not close: {error!r}")
+        node.kill()
+
+    def _evict(self) -> None:
+        """Put an idle activation away, between any two steps of the loop."""
+        if not self.plan.happens("evict"):
+            return
+        for node in self.nodes:
+            if node.alive:
+                for shard in list(node.engine.owned.values()):
+                    for actor in [actor for actor in shard.host._actors.values() if actor.is_idle]:
+                        self.witness.probes["eviction between turns"] += 1
+                        shard.host.drop(actor)
+
+    def _runs_on_owner(self) -> bool:
+        process = PROCESS.get()
+        node = next(node for node in self.nodes if node.process is process)
+        return any(self.witness.is_newest(shard.lease) for shard in node.engine.owned.values())
+
+    # -- clients --------------------------------------------------------------------------------------------------
+
+    async def _drive(self, role: Role) -> None:
+        await asyncio.sleep(role.starts)
+        await self._start(role)
+        for command in role.commands:
+            await asyncio.sleep(max(0.0, role.starts + command.at - self.loop.time()))
+            await self._command(role, command)
+        state = await self._ask(lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS))
+        self.states[role.id] = state
+        if state.status not in role.outcomes:
+            failure = state.failure
+            self.witness.accuse(f"{role.id} ended {state.status} ({failure and failure.type}: {failure and failure.message})")
+        elif state.status == Status.COMPLETED and decode(state.output) != role.outcomes[state.status]:
+            self.witness.accuse(f"{role.id} gave {decode(state.output)}, not {role.outcomes[state.status]}")
+
+    async def _start(self, role: Role) -> None:
+        tries = 0
+
+        async def start(operations: Operations) -> None:
+            nonlocal tries
+            tries += 1
+            if tries > 1:
+                self.witness.probes["start repeated"] += 1
+                try:
+                    await operations.state(role.id, None)
+                    return
+                except InstanceNotFound:
+                    pass  # because then nothing of the first try has reached the store
+            await operations.start(role.workflow, role.input, StartOptions(id=role.id))
+
+        await self._ask(lambda node: start(node.engine.operations))
+        self.log(f"{role.id} is started")
+        if role.id not in self.witness.tracks:
+            self.witness.accuse(f"{role.id} was said to be started and is not stored")
+
+    async def _command(self, role: Role, command: Command) -> None:
+        event = command.event(self._keys.now())
+        key = self._keys.token()
+        again = self.plan.happens("twice")
+        for _ in range(1 + again):
+            await self._ask(lambda node: node.engine.operations.command(role.id, None, event, key))
+            self.log(f"{type(event).__name__} {getattr(event, 'name', '')} is sent to {role.id}")
+        self.witness.probes["command repeated"] += again
+
+    async def _ask(self, what: Callable[[Node], Awaitable[T]]) -> T:
+        """Ask some node until one answers."""
+        while True:
+            nodes = [node for node in self.nodes if node.alive and node.is_open]
+            if not nodes:
+                await asyncio.sleep(0.02)
+                continue
+            node = self._chance.choice(nodes)
+            try:
+                return await node.call(_asked(what, node))
+            except (StoreUnavailable, Fenced, NodeDied, TimeoutError):
+                await asyncio.sleep(0.05)
+
+    def __repr__(self) -> str:
+        return f"<World of {self.tape!r}: {len(self.nodes)} nodes, {self.loop!r}>"
+
+
+async def _asked(what: Callable[[Node], Awaitable[T]], node: Node) -> T:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await what(node)
+
+
+_COUNTS = {"stale": "stale dropped", "duplicate": "duplicate dropped", "late": "late dropped"}
+
+
+def immediately(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    work.close()
+    raise AssertionError("the coroutine waits for something")
+
+
+def every_head(store: EngineStore) -> list[Head]:
+    """The heads of all instances."""
+    heads: list[Head] = []
+    cursor: str | None = None
+    while True:
+        page = immediately(store.find(Query(), cursor, 200))
+        heads.extend(page.heads)
+        cursor = page.cursor
+        if cursor is None:
+            return heads
