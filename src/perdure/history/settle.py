@@ -54,7 +54,7 @@ from perdure.history.events import (
     encode_event,
 )
 from perdure.history.fork import still_open
-from perdure.stores.contract import Creation, Halt, Head, Mail, Status, Wait, WaitKind
+from perdure.stores.contract import ANSWERED, Creation, Halt, Head, Mail, Status, Wait, WaitKind
 
 _options_encoder = msgspec.json.Encoder()
 
@@ -488,10 +488,20 @@ def adopt(draft: Draft, forked: RunForked) -> None:
     head = draft.head
     draft.events = list(forked.history)
     draft.fields["status"] = Status.RUNNING
+    answered = {event.number for event in forked.arrivals if hasattr(event, "number")}
     for event in still_open(forked.history):
-        _REOPEN[type(event)](draft, event)
+        if event.number in answered:
+            draft.opened[event.number] = _answered(draft, event)
+        else:
+            _REOPEN[type(event)](draft, event)
     for event in forked.arrivals:
         draft.send(head.id, event, head.execution, head.generation)
+
+
+def _answered(draft: Draft, event: ActivityScheduled | TimerCreated | ChildCreated) -> Wait:
+    """A wait that is there to take its reply, and that nobody shall run again."""
+    kind = _KINDS[type(event)]
+    return Wait(event.number, kind, event.name or kind, draft.at, state=ANSWERED)
 
 
 def _reopen_activity(draft: Draft, event: ActivityScheduled) -> None:
@@ -512,6 +522,7 @@ def _reopen_child(draft: Draft, event: ChildCreated) -> None:
     draft.events = kept
 
 
+_KINDS: dict[type, str] = {ActivityScheduled: "activity", TimerCreated: "timer", ChildCreated: "child"}
 _REOPEN: dict[type, Callable[[Draft, Any], None]] = {
     ActivityScheduled: _reopen_activity,
     TimerCreated: _reopen_timer,
