@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from perdure.engine.engine import DRAIN_SECONDS, Engine
+from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
 from perdure.sdk.client import Client as _Client
 from perdure.sdk.definitions import Activity, Definitions, Workflow, check_workflow_function
@@ -25,10 +26,11 @@ SETTINGS = {
     "slots": 1_000,
     "threads": 32,
     "activations_max": 2_000,
+    "history_events_max": HISTORY_EVENTS_MAX,
     "drain_seconds": DRAIN_SECONDS,
 }
 """Settings of an App by name, with what they are if nothing is said: whether to stand by while another process owns the
-store; attempts at once; threads for `def` activities; instances kept in memory; seconds that closing waits for attempts."""
+store; attempts at once; threads for `def` activities; instances kept in memory; events of a history before it stalls; seconds that closing waits for attempts."""
 
 
 class App:
@@ -139,6 +141,7 @@ class App:
             standby=settings["standby"],
             slots=settings["slots"],
             activations_max=settings["activations_max"],
+            history_events_max=settings["history_events_max"],
             drain_seconds=settings["drain_seconds"],
         )
         worker.start()

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from perdure.errors import InvalidArgument, NotDecodable, NotEncodable
+from perdure.errors import InvalidArgument, NotDecodable, NotEncodable, PayloadTooLarge
 
 JSON = "json"
 """Encoding of one value."""
@@ -64,7 +64,7 @@ _encode = _encoder.encode
 
 
 def encode(value: Any) -> Payload:
-    """The payload of one value. Raises NotEncodable with the path of the part that cannot be stored."""
+    """The payload of one value. Raises NotEncodable with the path of the part that cannot be stored, PayloadTooLarge."""
     if value is None:
         return NOTHING
     return Payload(JSON, None, Raw(_bounded(value)))
@@ -93,7 +93,7 @@ def _bounded(value: Any) -> bytes:
             "structs, enums, datetime, UUID, Decimal or pydantic models"
         ) from error
     if len(data) > PAYLOAD_BYTES_MAX:
-        raise NotEncodable(
+        raise PayloadTooLarge(
             f"the value takes {len(data):,} bytes as JSON and the bound is {PAYLOAD_BYTES_MAX:,}; store it elsewhere "
             "and pass its address"
         )

@@ -7,13 +7,12 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable
-from typing import Any
 
 from perdure.actors.host import ACTIVATIONS_MAX
 from perdure.actors.rounds import Rounds
 from perdure.clock import Clock, SystemClock
 from perdure.engine.attempts import SLOTS
+from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
 from perdure.engine.shard import Shard
@@ -47,6 +46,7 @@ class Engine:
         owner: str | None = None,
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
+        history_events_max: int = HISTORY_EVENTS_MAX,
         drain_seconds: float = DRAIN_SECONDS,
         chance: random.Random | None = None,
     ) -> None:
@@ -62,6 +62,7 @@ class Engine:
         self._commands_only = commands_only
         self._slots = slots
         self._activations_max = activations_max
+        self._history_events_max = history_events_max
         self._drain_seconds = drain_seconds
         self._chance = chance or random.Random()
         self._ownership = Rounds("ownership", self._ownership_round)
@@ -124,6 +125,7 @@ class Engine:
                 commands_only=self._commands_only,
                 slots=self._slots,
                 activations_max=self._activations_max,
+                history_events_max=self._history_events_max,
             )
             self.owned[lease.shard] = shard
             await shard.open()
@@ -150,5 +152,3 @@ class Engine:
         role = "owner" if self.owned else "standby"
         return f"<Engine {self.app} ({role} {self.owner}) on {self.store!r}>"
 
-
-Restore = Callable[[Any], Any]

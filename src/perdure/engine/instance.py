@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,6 @@ from perdure.history.events import (
     RunForked,
     RunResumed,
     RunSuspended,
-    RunSuspended,
     RunTerminated,
     TimerFired,
     decode_segment,
@@ -40,6 +40,7 @@ from perdure.stores.contract import ANSWERED, FINISHED, HELD, SEEN_MAX, Halt, He
 if TYPE_CHECKING:
     from perdure.engine.shard import Shard
 
+log = logging.getLogger("perdure")
 HISTORY_EVENTS_WARN = 50_000
 HISTORY_EVENTS_MAX = 1_000_000
 """A run whose history is longer stalls; continue_as_new is the remedy."""
@@ -254,7 +255,7 @@ class Instance:
         return next_attempt(options.retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
 
     def _execute(self, events: list[Any]) -> None:
-        live = self._live or (self._open() if events else None)
+        live = self._too_long() or self._live or (self._open() if events else None)
         if isinstance(live, Stall):
             self._advanced(live)
             return
@@ -276,25 +277,36 @@ class Instance:
     def _open(self) -> LiveRun | Stall:
         """The run's code, brought to where its history is."""
         head = self.head
-        segments, self._segments = self._segments, ()
-        started = _first_turn(segments) if segments else self._at
+        try:
+            history = [decode_segment(segment.events) for segment in self._segments]
+        except ValueError as error:
+            return Stall("history-corrupt", f"history of {head.id!r} cannot be read: {error}")
+        started = history[0][0].at if history else self._at
         identity = Identity(
             head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags
         )
         live = self._services.executor.open(identity)
-        if not segments or isinstance(live, Stall):
-            self._segments = segments
+        if not history or isinstance(live, Stall):
             return live
+        self._events = sum(len(events) for events in history)
         self._gate = Gate()
-        try:
-            stall = live.replay(segments, self._gate)
-        except ValueError as error:
-            stall = Stall("history-corrupt", f"history of {head.id!r} cannot be read: {error}")
+        stall = live.replay(history, self._gate)
         if stall is not None:
             live.close()
-            self._segments = segments
             return stall
+        self._segments = ()
         return live
+
+    def _too_long(self) -> Stall | None:
+        """A history beyond its bound stands still, before it can no longer be replayed in reasonable time."""
+        bound = self._services.history_events_max
+        if self._events <= bound:
+            return None
+        return Stall(
+            "history-too-long",
+            f"the history of {self.id!r} has {self._events:,} events and the bound is {bound:,}; let the workflow use "
+            "continue_as_new, or raise history_events_max and resume",
+        )
 
     def _advanced(self, result: list[Action] | Stall) -> None:
         if self._closed:
@@ -369,7 +381,7 @@ class Instance:
         head = self.head
         consumed, seen = _keys(self._batch)
         has_history = len(draft.events) > 1
-        self._events += len(draft.events)
+        self._count_events(len(draft.events))
         turn = Turn(
             shard=self._services.shard,
             id=head.id,
@@ -394,6 +406,11 @@ class Instance:
         self._turn = turn
         self._completed = draft.completed
         self._services.submit(turn, self._committed)
+
+    def _count_events(self, more: int) -> None:
+        before, self._events = self._events, self._events + more
+        if before < HISTORY_EVENTS_WARN <= self._events:
+            log.warning("the history of %s %s has %d events; continue_as_new keeps it short", self.head.name, self.id, self._events)
 
     @staticmethod
     def _is_nothing(turn: Turn) -> bool:
@@ -647,9 +664,3 @@ def _same_stall(one: Halt | None, other: Halt | None) -> bool:
 
 def _timed_out(events: list[Any]) -> bool:
     return any(type(event) is TimerFired and event.number == TIMEOUT_WAIT for event in events)
-
-
-def _first_turn(segments: Sequence[Segment]) -> int:
-    first = decode_segment(segments[0].events)
-    return int(first[0].at) if first else 0
-

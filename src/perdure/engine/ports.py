@@ -9,7 +9,6 @@ from perdure.codec import Payload
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate
 from perdure.history.work import Attempt, Identity, Outcome, Stall
-from perdure.stores.contract import Segment
 
 
 class LiveRun(Protocol):
@@ -18,8 +17,8 @@ class LiveRun(Protocol):
     def advance(self, at: int, events: Sequence[Any], done: Callable[[list[Action] | Stall], None]) -> None:
         """Deliver the events of a turn and call `done`, now or later, with what the code asked for or why it could not."""
 
-    def replay(self, segments: Sequence[Segment], gate: Gate) -> Stall | None:
-        """Bring new code to where history is."""
+    def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
+        """Bring new code to where the events of `history`, by segment, lead; what stands against it."""
 
     def close(self) -> None:
         """Put the code away without recording anything."""

@@ -14,7 +14,7 @@ from perdure.actors.message import Message
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.attempts import SLOTS, Address, Attempts, Running
-from perdure.engine.instance import HeartbeatSeen, Instance, attempt_message
+from perdure.engine.instance import HISTORY_EVENTS_MAX, HeartbeatSeen, Instance, attempt_message
 from perdure.engine.ports import Executor
 from perdure.history.events import RunCompleted
 from perdure.history.work import Outcome, Stall
@@ -45,6 +45,7 @@ class Shard:
         commands_only: bool = False,
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
+        history_events_max: int = HISTORY_EVENTS_MAX,
     ) -> None:
         self.lease = lease
         self.shard = lease.shard
@@ -52,6 +53,7 @@ class Shard:
         self.clock = clock
         self.executor = executor
         self.commands_only = commands_only
+        self.history_events_max = history_events_max
         self.counts: Counter[str] = Counter()
         self._chance = chance
         self._on_finished = on_finished

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 from perdure.clock import to_datetime
-from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.codec import Payload, decode, encode
 from perdure.errors import InvalidArgument, OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt
@@ -54,7 +54,8 @@ async def wait_for_event(name: str, type: type[T] | Any = Any) -> T | Any:
 
 def set_status(status: Any) -> None:
     """Publish a value that `Handle.state` shows while the workflow runs, and after."""
-    require_run("set_status").set_status(encode(status))
+    run = require_run("set_status")
+    run.set_status(run.encode(status))
 
 
 def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoReturn:
@@ -62,7 +63,8 @@ def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoR
 
     `keep_events` carries external events over that no code has taken.
     """
-    require_run("continue_as_new").continue_as_new(encode_arguments(args, kwargs), keep_events)
+    run = require_run("continue_as_new")
+    run.continue_as_new(run.encode_arguments(args, kwargs), keep_events)
 
 
 def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | None = None) -> None:
@@ -71,7 +73,7 @@ def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | 
     An instance that does not exist or is finished drops it. Elsewhere use `Handle.raise_event`.
     """
     run = require_run("raise_event")
-    payload = encode(data)
+    payload = run.encode(data)
     run.record(
         SendEvent(
             number=run.next_number(), instance=instance_id, name=name, data=payload, app=app_id, line=calling_line()

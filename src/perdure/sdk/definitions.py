@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
-from perdure.codec import NOTHING, Payload, Signature, encode, encode_arguments
+from perdure.codec import NOTHING, Payload, Signature, encode_arguments
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
 from perdure.history.actions import CallOptions, CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
@@ -69,7 +69,7 @@ class Activity(Generic[P, R]):
         run = current_run()
         assert run is not None
         self.signature.check(args, kwargs)
-        payload = encode_arguments(args, kwargs)
+        payload = run.encode_arguments(args, kwargs)
         number = run.next_number()
         future = run.call(
             ScheduleActivity(
@@ -137,11 +137,11 @@ class Workflow(Generic[P, R]):
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Begin an instance and return its handle once it is durable; inside a workflow, a detached child."""
         self.signature.check(args, kwargs)
-        payload = encode_arguments(args, kwargs)
         run = current_run()
         if run is None:
+            payload = encode_arguments(args, kwargs)
             return await self.home.client.start_workflow(self.name, payload, self.options, self.signature.result)
-        return self._start_detached(payload, calling_line())
+        return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
 
     def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:
         run = current_run()
@@ -168,7 +168,7 @@ class Workflow(Generic[P, R]):
         run = current_run()
         assert run is not None
         self.signature.check(args, kwargs)
-        payload = encode_arguments(args, kwargs)
+        payload = run.encode_arguments(args, kwargs)
         options = self.options
         number = run.next_number()
         future = run.call(
@@ -200,13 +200,13 @@ class Workflow(Generic[P, R]):
         try:
             args, kwargs = self.signature.decode(event.input)
         except NotDecodable as error:
-            run.unreadable = error
+            run.obstacle = error
             raise
         if self.is_generator:
             value = await drive(self.function, args)
         else:
             value = await self.function(*args, **kwargs)
-        return NOTHING if value is None else encode(value)
+        return NOTHING if value is None else run.encode(value)
 
     @functools.cached_property
     def fingerprint(self) -> str:

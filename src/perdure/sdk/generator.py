@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from perdure.clock import to_datetime, to_microseconds
-from perdure.codec import decode, encode, encode_arguments
+from perdure.codec import decode
 from perdure.errors import InvalidArgument
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted
@@ -99,10 +99,10 @@ class WorkflowContext:
         return DurableTask(_event(self._run, name, seconds, calling_line()))
 
     def continue_as_new(self, new_input: Any, *, save_events: bool = False) -> None:
-        self._run.continue_as_new(encode(new_input), save_events)
+        self._run.continue_as_new(self._run.encode(new_input), save_events)
 
     def set_custom_status(self, custom_status: Any) -> None:
-        self._run.set_status(encode(custom_status))
+        self._run.set_status(self._run.encode(custom_status))
 
 
 def when_all(tasks: Sequence[DurableTask]) -> DurableTask:
@@ -171,7 +171,7 @@ async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_
     if retry_policy is not None:
         activity = activity.with_options(retry=retry_policy)
     options = {"options": activity.options} if hasattr(activity, "options") else {}
-    payload = encode_arguments((input,) if input is not None else (), {})
+    payload = run.encode_arguments((input,) if input is not None else (), {})
     name = _name(activity)
     number = run.next_number()
     app = app_id or getattr(activity, "app_id", None)
@@ -187,7 +187,7 @@ async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_
 
 
 async def _child(run: Run, workflow: Any, input: Any, instance: str | None, app_id: str | None, line: str | None) -> Any:
-    payload = encode_arguments((input,) if input is not None else (), {})
+    payload = run.encode_arguments((input,) if input is not None else (), {})
     name = _name(workflow)
     number = run.next_number()
     future = run.call(

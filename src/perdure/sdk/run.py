@@ -14,8 +14,8 @@ import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
-from perdure.codec import Payload, decode
-from perdure.errors import NotDecodable, OnlyInWorkflow
+from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
     Action,
@@ -89,7 +89,7 @@ class Run:
         "now",
         "replaying",
         "status",
-        "unreadable",
+        "obstacle",
     )
 
     def __init__(self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool) -> None:
@@ -98,7 +98,7 @@ class Run:
         self.now = identity.started
         self.status: Payload | None = None
         self.finished = False
-        self.unreadable: NotDecodable | None = None
+        self.obstacle: NotDecodable | PayloadTooLarge | None = None
         self._main = main
         self._keep_calls = keep_calls
         self._seed = int(identity.execution[:15], 16) + identity.generation
@@ -227,7 +227,23 @@ class Run:
         try:
             return decode(payload, expected)
         except NotDecodable as error:
-            self.unreadable = error
+            self.obstacle = error
+            raise
+
+    def encode(self, value: Any) -> Payload:
+        """The payload of a value; one beyond the bound stalls the run, whatever its code makes of the error."""
+        try:
+            return encode(value)
+        except PayloadTooLarge as error:
+            self.obstacle = error
+            raise
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
+        """As `encode`, of a call's arguments."""
+        try:
+            return encode_arguments(args, kwargs)
+        except PayloadTooLarge as error:
+            self.obstacle = error
             raise
 
     def where(self) -> str | None:

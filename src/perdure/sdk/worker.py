@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from perdure.codec import NOTHING, Payload, encode
-from perdure.errors import NotDecodable, NotEncodable, PerdureError
+from perdure.errors import NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
-from perdure.history.events import Failure, decode_segment
+from perdure.history.events import Failure
 from perdure.history.work import Attempt, Identity, Outcome, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
 from perdure.sdk.definitions import Activity, Definitions
@@ -23,7 +23,6 @@ from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
 from perdure.sdk.watchdog import Interrupted, Watchdog
-from perdure.stores.contract import Segment
 
 THREADS = 32
 """Threads for `def` activities unless the app says otherwise."""
@@ -43,9 +42,9 @@ class LiveRun:
         """Take one turn and say what the code asked for, or why it could not."""
         done(self._guarded(self._run.advance, at, events))
 
-    def replay(self, segments: Sequence[Segment], gate: Gate) -> Stall | None:
+    def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """Bring new code to where history is; what stands against it, None if nothing."""
-        for turn in deliveries((decode_segment(segment.events) for segment in segments), gate):
+        for turn in deliveries(history, gate):
             stall = self._guarded(self._run.replay, turn.at, turn.events, turn.recorded)
             if isinstance(stall, Stall):
                 return stall
@@ -76,8 +75,10 @@ class LiveRun:
         stack = watchdog.leave()
         if stack is not None:
             return self._stall("turn-too-long", f"the turn held its thread for more than its bound:\n{stack}", _last_line(stack))
-        if self._run.unreadable is not None:
-            return self._stall("payload-not-decodable", str(self._run.unreadable))
+        obstacle = self._run.obstacle
+        if obstacle is not None:
+            too_large = isinstance(obstacle, PayloadTooLarge)
+            return self._stall("payload-too-large" if too_large else "payload-not-decodable", str(obstacle))
         return result
 
     def _stall(self, reason: str, description: str, line: str | None = None) -> Stall:
@@ -160,7 +161,7 @@ class Worker:
         if isinstance(error, TimeoutError) and expired:
             text = f"activity {activity.name} took longer than its timeout of {work.timeout:g} s"
             return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
-        if isinstance(error, (NotDecodable, NotEncodable)):
+        if isinstance(error, (NotDecodable, NotEncodable, PayloadTooLarge)):
             return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
         return Outcome(failure=to_failure(error))
 
