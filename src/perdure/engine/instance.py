@@ -190,6 +190,11 @@ class Instance:
         kinds = {type(event) for event in accepted}
         return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
 
+    def _needs_no_code(self, accepted: list[Any]) -> bool:
+        if self.head.status in FINISHED or any(type(event) in NO_CODE for event in accepted) or _timed_out(accepted):
+            return True
+        return self._asleep and any(type(event) is RunCancelRequested for event in accepted)
+
     def _rests(self) -> bool:
         """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
         return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
@@ -344,7 +349,7 @@ class Instance:
             draft.changed.append(msgspec.structs.replace(self.waits[event.number], details=event.details))
 
     def _decide_without_code(self, accepted: list[Any]) -> None:
-        """Turns that need no user code: termination, run timeout, results for a run that is over."""
+        """Turns that need no user code: termination, run timeout, cancelled before the start, results after the end."""
         head = self.head
         draft = Draft(head, self.waits, self._at)
         if head.status in FINISHED:
@@ -358,6 +363,8 @@ class Instance:
         if terminated is not None:
             self._terminate_children(draft, terminated)
             finish(draft, Status.TERMINATED, terminated.output)
+        elif not _timed_out(accepted):
+            finish(draft, Status.CANCELED)  # because the code has not begun, there is nobody to tell
         else:
             finish(draft, Status.FAILED, failure=Failure(type="RunTimedOut", message="the run took longer than its run_timeout"))
         self._commit(draft)
