@@ -188,12 +188,9 @@ class Instance:
         if self.head.status in FINISHED:
             return True
         kinds = {type(event) for event in accepted}
-        return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
-
-    def _needs_no_code(self, accepted: list[Any]) -> bool:
-        if self.head.status in FINISHED or any(type(event) in NO_CODE for event in accepted) or _timed_out(accepted):
+        if self._asleep and RunCancelRequested in kinds:
             return True
-        return self._asleep and any(type(event) is RunCancelRequested for event in accepted)
+        return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
 
     def _rests(self) -> bool:
         """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
