@@ -6,6 +6,7 @@ from perdure.errors import (
     ActivityTimedOut,
     ApplicationError,
     ChildWorkflowFailed,
+    CompensationFailed,
     InstanceExists,
     InstanceNotFound,
     PerdureError,
@@ -30,6 +31,7 @@ from perdure.sdk.context import (
 from perdure.sdk.definitions import Activity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
 from perdure.sdk.options import Retry
+from perdure.sdk.saga import Saga
 from perdure.stores.contract import Status
 
 __version__ = "0.1.0"
@@ -41,6 +43,7 @@ __all__ = [
     "ApplicationError",
     "ChildWorkflowFailed",
     "Client",
+    "CompensationFailed",
     "Explanation",
     "Handle",
     "InstanceExists",
@@ -48,6 +51,7 @@ __all__ = [
     "InstanceState",
     "PerdureError",
     "Retry",
+    "Saga",
     "Status",
     "Workflow",
     "WorkflowCancelled",

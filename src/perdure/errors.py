@@ -28,7 +28,8 @@
     │   ├── ActivityTimedOut     1312
     │   ├── ChildWorkflowFailed  1313
     │   ├── RemoteError          1314   one link of a cause chain that crossed the durable boundary
-    │   └── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
+    │   ├── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
+    │   └── CompensationFailed   1316   a group: what the compensations of a saga raised
     ├── StoreError                      the database's side
     │   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
     │   ├── StoreCorrupt         1402
@@ -52,6 +53,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -208,6 +210,15 @@ class ApplicationError(OutcomeError):
         super().__init__(message)
         self.type = type
         self.retryable = retryable
+
+
+class CompensationFailed(OutcomeError, ExceptionGroup[Exception]):
+    """Compensations of a saga failed: `exceptions` is what they raised, `__cause__` what made them run."""
+
+    code = "PERDURE-1316"
+
+    def derive(self, excs: Sequence[Exception]) -> CompensationFailed:  # type: ignore[override]
+        return CompensationFailed(self.message, excs)
 
 
 class StoreError(PerdureError):
