@@ -226,7 +226,7 @@ class Client(_Client):
         return self._engine is not None and self._engine.is_owner
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("gateway", "_clock"):
+        if name in ("_gateway", "_clock", "_pid"):
             raise NotOpen("the client is not open; write `async with Client(...) as client:`")
         raise AttributeError(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -12,6 +13,7 @@ import msgspec
 from perdure.clock import SystemClock, to_datetime, to_microseconds
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import (
+    ForkedEngine,
     InstanceNotFound,
     InvalidArgument,
     OutcomeError,
@@ -197,8 +199,17 @@ class Client:
     """Starts, finds and steers instances through a gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self.gateway = gateway
+        self._gateway = gateway
         self._clock = SystemClock()
+        self._pid = os.getpid()
+
+    @property
+    def gateway(self) -> Gateway:
+        """What is behind this client. Raises ForkedEngine in a process that inherited it over fork()."""
+        gateway = self._gateway
+        if os.getpid() != self._pid:
+            raise ForkedEngine("this client was opened before a fork; open an app or client in the child process instead")
+        return gateway
 
     async def __aenter__(self) -> Self:
         return self
