@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, get_type_hints
 
@@ -34,7 +36,12 @@ def command(function: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., 
     def run(**given: Any) -> None:
         for name, (kind, fields) in groups.items():
             given[name] = kind(**{field: given.pop(field) for field in fields})
-        code = asyncio.run(function(**given))
+        try:
+            code = asyncio.run(function(**given))
+        except BrokenPipeError:
+            # because `perdure list | head` is no mistake; what is still in the buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
         if code:
             raise typer.Exit(code)
 

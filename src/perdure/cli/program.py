@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
@@ -66,10 +64,6 @@ def run() -> None:
     except PerdureError as error:
         screen.say(f"perdure: {error}")
         raise SystemExit(exit_code(error)) from error
-    except BrokenPipeError:
-        # because `perdure list | head` is no mistake; what is still in the buffer goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
 
 
 def exit_code(error: PerdureError) -> int:
