@@ -482,7 +482,7 @@ class Instance:
         for wait in turn.changed:
             if wait.due is not None:
                 self._services.schedule(wait.due, self.head.id, wait.number)
-        if self.head.suspended is None and any(isinstance(event, RunResumed) for event in self._accepted):
+        if turn.head is not None and self.head.suspended is None and _resumed(self._accepted):
             self._resume_calls()
 
     def _answer(self, error: Exception | None) -> None:
@@ -664,6 +664,10 @@ def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
 
 def _same_stall(one: Halt | None, other: Halt | None) -> bool:
     return one is not None and other is not None and (one.reason, one.fingerprint) == (other.reason, other.fingerprint)
+
+
+def _resumed(events: list[Any]) -> bool:
+    return any(type(event) is RunResumed for event in events)
 
 
 def _timed_out(events: list[Any]) -> bool:

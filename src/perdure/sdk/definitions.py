@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 import hashlib
 import inspect
@@ -60,7 +59,7 @@ class Activity(Generic[P, R]):
         app_id: str | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options for the calls made through it; None keeps what the decorator says."""
-        twin = copy.copy(self)
+        twin = _twin(self)
         twin.options = call_options(retry, timeout, heartbeat_timeout, self.options)
         twin.app_id = app_id or self.app_id
         return twin
@@ -130,7 +129,7 @@ class Workflow(Generic[P, R]):
         `id` of the instance; `at`: not before then; `tags` to find it by; `if_exists`: "raise" InstanceExists or
         "return" a handle of the active instance; `run_timeout` in seconds.
         """
-        twin = copy.copy(self)
+        twin = _twin(self)
         twin.options = start_options(id, at, tags, app_id, if_exists, run_timeout)
         return twin
 
@@ -258,6 +257,16 @@ def check_workflow_function(function: Callable[..., Any]) -> None:
         raise NotDeterministic(
             "workflow code must be repeatable: " + "; ".join(str(finding) for finding in findings)
         )
+
+
+D = TypeVar("D")
+
+
+def _twin(definition: D) -> D:
+    """A copy that shares everything, because going through __init__ would read the function's signature anew."""
+    twin = object.__new__(type(definition))
+    twin.__dict__.update(definition.__dict__)
+    return twin
 
 
 def _place(function: Callable[..., Any]) -> str:

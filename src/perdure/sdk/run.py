@@ -11,6 +11,7 @@ import contextvars
 import random
 import sys
 import uuid
+from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
@@ -155,6 +156,8 @@ class Run:
         """Unwind the code sealed: `finally` blocks run, but nothing durable can be asked for or recorded."""
         self._sealed = True
         loop = self._loop
+        if all(task.done() for task in loop.tasks):
+            return  # because a run that came to its end has nothing to unwind
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(loop)
         try:
@@ -372,7 +375,7 @@ def _unwind(task: Task) -> None:
 
 def current_run() -> Run | None:
     """The run whose code is asking, None outside workflow code."""
-    loop = asyncio._get_running_loop()
+    loop = _get_running_loop()
     return loop.run if type(loop) is Loop else None
 
 
