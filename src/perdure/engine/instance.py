@@ -663,7 +663,7 @@ def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _same_stall(one: Halt | None, other: Halt | None) -> bool:
-    return one is not None and other is not None and (one.reason, one.fingerprint) == (other.reason, other.fingerprint)
+    return one is not None and other is not None and msgspec.structs.replace(one, since=other.since) == other
 
 
 def _resumed(events: list[Any]) -> bool:

@@ -252,8 +252,9 @@ class Run:
     def where(self) -> str | None:
         """A place in user code that is alive, newest task first; for the message about a turn that does not end."""
         for task in reversed(self._loop.tasks):
-            for frame in reversed(task.get_stack(limit=3)):
-                return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+            line = _line_of(task.get_coro())
+            if line is not None:
+                return line
         return None
 
     def set_status(self, status: Payload) -> None:
@@ -387,6 +388,20 @@ def require_run(what: str) -> Run:
 
 
 _LIBRARY = ("/perdure/sdk/", "/asyncio/", "/anyio/", "/contextlib.py")
+_AWAITED = ("cr_await", "ag_await", "gi_yieldfrom")
+
+
+def _line_of(coroutine: Any) -> str | None:
+    """The innermost line of user code in a chain of coroutines that await each other."""
+    found = None
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None and not any(part in frame.f_code.co_filename for part in _LIBRARY):
+            found = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        coroutine = next((getattr(coroutine, name) for name in _AWAITED if hasattr(coroutine, name)), None)
+    return found
+
+
 _lines: dict[tuple[Any, int], str | None] = {}
 LINES_MAX = 10_000
 
