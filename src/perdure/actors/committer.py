@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from perdure.clock import Clock
 from perdure.errors import Fenced, StoreError, StoreUnavailable
@@ -20,6 +22,7 @@ UNKNOWN_TRIES_MAX = 5
 """How often an unknown outcome is asked for before the lease is given up and recovery decides."""
 
 Settled = Callable[[Outcome], None]
+T = TypeVar("T")
 
 
 class Committer:
@@ -91,7 +94,8 @@ class Committer:
                 outcomes = await self._store.commit(self._lease, turns, token)
             except StoreUnavailable as error:
                 log.warning("commit of %d turns: %s", len(turns), error)
-                if await self._happened(token):
+                happened = await self._answered(partial(self._store.settle_unknown, self._lease, token))
+                if happened:
                     return await self._read_back(turns)
                 if self._task is None:
                     return None
@@ -104,21 +108,24 @@ class Committer:
                 return None
             return outcomes
 
-    async def _happened(self, token: str) -> bool:
-        """Whether a commit of unknown outcome was written."""
+    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """What the store says about a commit of unknown outcome; None if it says nothing, and the lease is given up."""
         for number in range(UNKNOWN_TRIES_MAX):
             try:
-                return await self._store.settle_unknown(self._lease, token)
+                return await ask()
             except Fenced:
                 break
             except StoreUnavailable:
                 await asyncio.sleep(0.05 * 2**number)
         self._give_up("the outcome of a commit could not be learned")
-        return False
+        return None
 
-    async def _read_back(self, turns: list[Turn]) -> list[Outcome]:
+    async def _read_back(self, turns: list[Turn]) -> list[Outcome] | None:
         """The outcome of each turn of a batch that is known to be written, though its answer was lost."""
-        heads = {head.id: head for head in await self._store.heads(self._lease.shard, [turn.id for turn in turns])}
+        found = await self._answered(partial(self._store.heads, self._lease.shard, [turn.id for turn in turns]))
+        if found is None:
+            return None
+        heads = {head.id: head for head in found}
         return [_outcome(turn, heads.get(turn.id)) for turn in turns]
 
     def _give_up(self, why: str) -> None:

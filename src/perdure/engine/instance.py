@@ -241,6 +241,9 @@ class Instance:
         if message.execution != head.execution or message.generation != head.generation or wait is None:
             self._services.count(Verdict.STALE)
             return []
+        if event.number in answered or (type(event) is AttemptFailed and event.attempt < wait.attempt):
+            self._services.count(Verdict.STALE)  # because the attempt was run twice, and its first end counted
+            return []
         if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
             return [event]
         answered.add(event.number)

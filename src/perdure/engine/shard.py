@@ -55,6 +55,8 @@ class Shard:
         self.commands_only = commands_only
         self.history_events_max = history_events_max
         self.counts: Counter[str] = Counter()
+        self._is_recovering = True
+        self._awake: set[str] = set()
         self._chance = chance
         self._on_finished = on_finished
         self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
@@ -68,6 +70,8 @@ class Shard:
         if self.commands_only:
             return
         await self._recover_calls()
+        self._is_recovering = False
+        self._awake.clear()
         await self._retry_stalled()
 
     async def close(self, drain_seconds: float) -> None:
@@ -88,6 +92,7 @@ class Shard:
 
     def start(self, instance: Instance, message: Message) -> None:
         """Take in a new instance and its first message."""
+        self._wakes(instance.id)
         self.host.add(instance)
         instance.tell(message)
 
@@ -163,10 +168,18 @@ class Shard:
     # -- recovery -------------------------------------------------------------------------------------------------
 
     def _restore(self, loaded: Loaded) -> Instance:
+        self._wakes(loaded.head.id)
         return Instance.restore(self, loaded)
 
+    def _wakes(self, id: str) -> None:
+        if self._is_recovering:
+            self._awake.add(id)
+
     async def _recover_calls(self) -> None:
-        """Run again what was in flight when the last owner died."""
+        """Run again what was in flight when the last owner died.
+
+        An instance that is loaded meanwhile takes up its own calls; what a page says of them may be old by now.
+        """
         after = ""
         while True:
             page: list[OpenCall] = await self.store.recover(self.lease, after, RECOVER_PAGE)
@@ -177,6 +190,8 @@ class Shard:
             after = page[-1].instance
 
     def _recover(self, call: OpenCall) -> None:
+        if call.instance in self._awake:
+            return
         wait = call.wait
         if wait.state != HELD:
             return
