@@ -21,7 +21,6 @@ from perdure.history.events import (
     ChildFailed,
     RunCompleted,
     RunForked,
-    RunResumed,
     RunStarted,
     RunSuspended,
     TimerCanceled,
@@ -41,8 +40,9 @@ _CLOSING = (
     TimerFired,
     TimerCanceled,
 )
-_OWN = (TurnStarted, RunCompleted, RunSuspended, RunResumed, ActivityCanceled, ChildCanceled, TimerCanceled)
-"""Events that a turn wrote by itself, or that a fork begins without."""
+_OWN = (TurnStarted, RunCompleted, RunSuspended, ActivityCanceled, ChildCanceled, TimerCanceled)
+"""Events that a turn wrote by itself, or that a fork begins without. It does begin with a resume, because the history
+that it keeps may end suspended."""
 
 
 def fork(
