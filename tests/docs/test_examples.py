@@ -20,6 +20,7 @@ PROGRAMS = [
 ]
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("page", WITH_CODE, ids=of)
 def test_the_blocks_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
