@@ -73,7 +73,7 @@ def test_start_wait_draws_a_bar_and_then_the_result(shell):
 
 def test_list_watch_shows_changes_until_interrupted(shell):
     with shell.worker():
-        shell.run("start", "approval", '"bob"', "--id", "a")
+        shell.begin("approval", "bob", id="a")
         terminal = Terminal(shell, "list", "--watch", "--interval", "0.1")
         terminal.until(r"a +approval +running")
         shell.run("raise", "a", "approved", '"yes"')
@@ -83,7 +83,7 @@ def test_list_watch_shows_changes_until_interrupted(shell):
 
 
 def test_batch_asks_on_a_terminal(shell):
-    shell.run("start", "total", "1", "--id", "t", "--app", "shop")
+    shell.begin("total", 1, id="t")
     terminal = Terminal(shell, "terminate", "--all")
     terminal.until(r"terminate 1 instance\? \[y/N\]")
     terminal.type("n\n")
@@ -98,7 +98,7 @@ def test_batch_asks_on_a_terminal(shell):
 
 def test_show_watch_follows_to_the_end_in_json_lines(shell):
     with shell.worker():
-        shell.run("start", "approval", '"bob"', "--id", "a")
+        shell.begin("approval", "bob", id="a")
         watch = subprocess.Popen(
             _command("show", "a", "--watch", "--json"),
             cwd=shell.folder,
@@ -116,7 +116,7 @@ def test_show_watch_follows_to_the_end_in_json_lines(shell):
 
 
 def test_list_watch_into_a_pipe_prints_a_line_per_change(shell):
-    shell.run("start", "total", "1", "--id", "t", "--app", "shop")
+    shell.begin("total", 1, id="t")
     watch = subprocess.Popen(
         _command("list", "--watch", "--json", "--interval", "0.1"),
         cwd=shell.folder,

@@ -65,7 +65,6 @@ def test_start_time_and_run_timeout(shell):
 def test_bad_arguments_start_nothing(shell):
     app = ("--app", "shop")
     assert "argument 2 'x' is not JSON" in shell.error("start", "total", "1", "x", *app, code=2)
-    assert "--tag 'k' is no pair" in shell.error("start", "total", "1", "--tag", "k", *app, code=2)
     assert "--at 'soon' is no time" in shell.error("start", "total", "1", "--at", "soon", *app, code=2)
     assert r"'a\nb'" in shell.error("start", "total", "--id", "a\nb", *app, code=2)
     assert json.loads(shell.text("start", "total", "1", "--json", *app))

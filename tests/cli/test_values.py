@@ -53,7 +53,7 @@ def test_pairs_split_at_the_first_equals():
 
 @pytest.mark.parametrize("text", ["", "{", "hello", "NaN", "Infinity", "[" * 100_000])
 def test_what_is_no_json(text):
-    with pytest.raises(InvalidArgument, match="argument 1 .* is not JSON"):
+    with pytest.raises(InvalidArgument, match=r"argument 1 .* is not JSON"):
         json_value(text, "argument 1")
 
 

@@ -1,14 +1,18 @@
 """The worker process: ownership, standing by, draining, dying, and what it says of a bad address."""
 
 import signal
+import sys
 import time
 
 import pytest
 
+from perdure.cli.worker import load
+from perdure.errors import InvalidArgument
+
 
 def test_killed_worker_goes_on_after_a_restart_with_what_was_recorded(shell):
     with shell.worker() as first:
-        shell.run("start", "gated", '["one", "two", "three"]', "--id", "g")
+        shell.begin("gated", ["one", "two", "three"], id="g")
         (shell.folder / "one").touch()
         shell.until("g", lambda state: state["custom_status"] == {"done": 1, "total": 3})
         first.send(signal.SIGKILL)
@@ -34,7 +38,7 @@ def test_standby_names_the_owner_and_takes_over(shell):
 
 def test_sigterm_lets_running_activities_end(shell):
     with shell.worker() as worker:
-        shell.run("start", "gated", '["one", "two"]', "--id", "g")
+        shell.begin("gated", ["one", "two"], id="g")
         shell.until("g", lambda state: (shell.folder / "attempts").exists())
         worker.send(signal.SIGTERM)
         worker.wait_for("draining")
@@ -45,7 +49,7 @@ def test_sigterm_lets_running_activities_end(shell):
 
 def test_second_signal_ends_at_once(shell):
     with shell.worker() as worker:
-        shell.run("start", "gated", '["one"]', "--id", "g")
+        shell.begin("gated", ["one"], id="g")
         shell.until("g", lambda state: (shell.folder / "attempts").exists())
         worker.send(signal.SIGTERM)
         worker.wait_for("draining")
@@ -60,7 +64,7 @@ def test_thread_that_does_not_end_does_not_hold_the_process(shell):
         shell.folder.joinpath("shop.py").read_text().replace("drain_seconds=5.0", "drain_seconds=0.2")
     )
     with shell.worker() as worker:
-        shell.run("start", "naps", "60", "--id", "n")
+        shell.begin("naps", 60, id="n")
         shell.until("n", lambda state: (shell.folder / "asleep").exists())
         worker.send(signal.SIGTERM)
         assert worker.exit_code() == 0
@@ -72,22 +76,32 @@ def test_store_option_takes_the_place_of_the_apps_own(shell):
     assert not (shell.folder / "shop.db").exists()
 
 
+def test_bad_address_is_one_sentence(shell):
+    sentence = shell.error("worker", "shop:missing", code=2)
+    assert "has no such attribute; the Apps of the module are: shop:app, shop:other" in sentence
+    assert sentence.endswith("[PERDURE-1001]")
+
+
 @pytest.mark.parametrize(
     "address, told",
     [
         ("shop", "is no MODULE:APP"),
         ("nowhere:app", "there is no module 'nowhere'"),
-        ("shop:missing", "has no such attribute; the Apps of the module are: shop:app, shop:other"),
-        ("shop:not_an_app", "is no App but a int"),
+        ("plain:app", "is no App but a int"),
         ("broken:app", "cannot be imported: ZeroDivisionError: division by zero at "),
-        ("unfinished:app", "cannot be imported: SyntaxError: '(' was never closed at "),
+        ("leaving:app", "cannot be imported: SystemExit: 3 at "),
+        ("unfinished:app", "cannot be imported: SyntaxError: '\\(' was never closed at "),
         ("needs:app", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
     ],
 )
-def test_bad_address_is_one_sentence(shell, address, told):
-    (shell.folder / "broken.py").write_text("x = 1 / 0\n")
-    (shell.folder / "unfinished.py").write_text("x = (\n")
-    (shell.folder / "needs.py").write_text("import not_there\n")
-    sentence = shell.error("worker", address, code=2)
-    assert told in sentence
-    assert sentence.endswith("[PERDURE-1001]")
+def test_module_that_gives_no_app(tmp_path, monkeypatch, address, told):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "plain.py").write_text("app = 7\n")
+    (tmp_path / "broken.py").write_text("x = 1 / 0\n")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "unfinished.py").write_text("x = (\n")
+    (tmp_path / "needs.py").write_text("import not_there\n")
+    with pytest.raises(InvalidArgument, match=told):
+        load(address)
+    sys.modules.pop("plain", None)
