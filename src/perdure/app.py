@@ -13,7 +13,7 @@ from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
 from perdure.sdk.client import Client as _Client
-from perdure.sdk.definitions import Activity, Definitions, Workflow, check_workflow_function
+from perdure.sdk.definitions import Activity, Definitions, Workflow, check_activity_function, check_workflow_function
 from perdure.sdk.options import Retry, call_options, checked_name
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
@@ -31,6 +31,9 @@ SETTINGS = {
 }
 """Settings of an App by name, with what they are if nothing is said: whether to stand by while another process owns the
 store; attempts at once; threads for `def` activities; instances kept in memory; events of a history before it stalls; seconds that closing waits for attempts."""
+
+SETTINGS_MIN = {"slots": 1, "threads": 1, "history_events_max": 1}
+"""The least value of settings for which 0 would mean to stand still."""
 
 
 class App:
@@ -80,6 +83,7 @@ class App:
         options = call_options(retry, timeout, heartbeat_timeout)
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
+            check_activity_function(function)
             activity: Activity[..., Any] = Activity(function, checked_name(name or function.__name__), options)
             self._definitions.add(activity)
             return activity
@@ -254,6 +258,8 @@ class _WorkflowDecorator:
 def open_store(given: str | EngineStore) -> EngineStore:
     """The store at an address, not yet opened. Raises InvalidArgument if the address is of no kind there is."""
     if not isinstance(given, str):
+        if not callable(getattr(given, "commit", None)):
+            raise InvalidArgument(f"store is a {type(given).__name__}; give an address such as sqlite:///shop.db, or a store")
         return given
     scheme = given.split(":", 1)[0]
     if scheme == "memory":
@@ -281,7 +287,9 @@ def _checked_settings(given: dict[str, Any]) -> dict[str, Any]:
         raise UnknownConfiguration(f"App has no setting {unknown[0]!r}; there are {', '.join(SETTINGS)}")
     for name, value in given.items():
         expected = SETTINGS[name]
-        if isinstance(expected, bool) != isinstance(value, bool) or not isinstance(value, (bool, int, float)) or value < 0:
+        if isinstance(expected, bool) != isinstance(value, bool) or not isinstance(value, type(expected) | int):
+            raise InvalidArgument(f"setting {name} is {value!r}; it is like {expected!r}")
+        if not SETTINGS_MIN.get(name, 0) <= value < float("inf"):
             raise InvalidArgument(f"setting {name} is {value!r}; it is like {expected!r}")
     return {**SETTINGS, **given}
 

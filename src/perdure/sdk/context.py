@@ -15,6 +15,7 @@ from perdure.codec import Payload, decode, encode
 from perdure.errors import InvalidArgument, OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt
+from perdure.sdk.options import checked_id, checked_name
 from perdure.sdk.run import Run, calling_line, current_run, require_run
 
 T = TypeVar("T")
@@ -47,8 +48,7 @@ async def wait_for_event(name: str, type: type[T] | Any = Any) -> T | Any:
     Bound the wait with `asyncio.timeout`.
     """
     run = require_run("wait_for_event")
-    if not isinstance(name, str) or not name:
-        raise InvalidArgument("wait_for_event needs the event's name, as text")
+    checked_name(name, "an event's name")
     return run.decode(await run.next_event(name, calling_line()), type)
 
 
@@ -73,6 +73,8 @@ def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | 
     An instance that does not exist or is finished drops it. Elsewhere use `Handle.raise_event`.
     """
     run = require_run("raise_event")
+    checked_id(instance_id)
+    checked_name(name, "an event's name")
     payload = run.encode(data)
     run.record(
         SendEvent(

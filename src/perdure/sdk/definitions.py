@@ -246,11 +246,20 @@ class Definitions:
         return self
 
 
+def check_activity_function(function: Callable[..., Any]) -> None:
+    """Raise what makes a function unfit to be an activity."""
+    if not callable(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise InvalidArgument(
+            f"{getattr(function, '__qualname__', repr(function))} must be a function, `def` or `async def` without "
+            "yield, to be an activity"
+        )
+
+
 def check_workflow_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be a workflow."""
     if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
         raise InvalidArgument(
-            f"{function.__qualname__} must be `async def`, or a generator function of Dapr's style, to be a workflow"
+            f"{getattr(function, '__qualname__', repr(function))} must be `async def`, or a generator function of Dapr's style, to be a workflow"
         )
     findings = check_function(function)
     if findings:
