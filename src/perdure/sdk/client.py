@@ -25,7 +25,16 @@ from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, 
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
 from perdure.sdk.failures import to_exception
-from perdure.sdk.options import start_options
+from perdure.sdk.options import (
+    checked_count,
+    checked_id,
+    checked_moment,
+    checked_name,
+    checked_number,
+    checked_tags,
+    checked_text,
+    start_options,
+)
 from perdure.stores.contract import Query, Status
 
 R = TypeVar("R")
@@ -110,6 +119,8 @@ class Handle(Generic[R]):
         Raises WorkflowFailed (with the causes as `__cause__`), WorkflowCancelled or WorkflowTerminated; TimeoutError
         after `timeout` seconds, which the workflow does not notice.
         """
+        if timeout is not None:
+            checked_number("timeout", timeout, 0.0)
         state = await self._client.gateway.outcome(self.id, self.execution_id, timeout)
         if state.status == Status.COMPLETED:
             return decode(state.output, self._type)  # type: ignore[no-any-return]
@@ -121,21 +132,20 @@ class Handle(Generic[R]):
 
     async def raise_event(self, name: str, data: Any = None) -> None:
         """Send an external event; returns when it is durable. An instance that is finished ignores it."""
-        if not isinstance(name, str) or not name:
-            raise InvalidArgument("an external event needs a name, as text")
+        checked_name(name, "an event's name")
         await self._send(EventRaised(at=self._client.now(), name=name, data=encode(data)))
 
     async def cancel(self, reason: str = "") -> None:
         """Deliver CancelledError to the workflow, so that its compensations run."""
-        await self._send(RunCancelRequested(at=self._client.now(), reason=reason or None))
+        await self._send(RunCancelRequested(at=self._client.now(), reason=checked_text("reason", reason) or None))
 
     async def suspend(self, reason: str = "") -> None:
         """Hold the workflow's code until `resume`; events and results are kept."""
-        await self._send(RunSuspended(at=self._client.now(), reason=encode(reason)))
+        await self._send(RunSuspended(at=self._client.now(), reason=encode(checked_text("reason", reason))))
 
     async def resume(self, reason: str = "") -> None:
         """Let the code go on; also tries a stalled instance again."""
-        await self._send(RunResumed(at=self._client.now(), reason=encode(reason)))
+        await self._send(RunResumed(at=self._client.now(), reason=encode(checked_text("reason", reason))))
 
     async def terminate(self, output: Any = None, recursive: bool = True) -> None:
         """End the instance at once, and its children if `recursive`. No code of it runs any more."""
@@ -150,6 +160,9 @@ class Handle(Generic[R]):
 
         `input` replaces the workflow's input. Raises EventNotRerunnable if there is no such action.
         """
+        checked_count("from_event", from_event, 1)
+        if id is not None:
+            checked_id(id)
         replace = input is not msgspec.UNSET
         payload = encode_arguments((input,), {}) if replace else None
         new_id, execution = await self._client.gateway.rerun(self.id, from_event, id, payload, replace)
@@ -219,13 +232,11 @@ class Client:
 
     def workflow(self, name: str) -> UntypedWorkflow:
         """The untyped twin of a workflow, by name."""
-        return UntypedWorkflow(self, name, StartOptions())
+        return UntypedWorkflow(self, checked_name(name, "a workflow's name"), StartOptions())
 
     def get(self, id: str) -> Handle[Any]:
         """The handle of an existing instance, without I/O; it means the newest execution."""
-        if not isinstance(id, str) or not id:
-            raise InvalidArgument("client.get needs the instance's id, as text")
-        return Handle(self, id, None)
+        return Handle(self, checked_id(id), None)
 
     async def start_workflow(self, name: str, input: Payload, options: StartOptions, result_type: Any) -> Handle[Any]:
         id, execution = await self.gateway.start(name, input, options)
@@ -249,18 +260,20 @@ class Client:
     ) -> AsyncIterator[State]:
         """Instances that meet all conditions, newest first; `limit` of them at most."""
         query = Query(
-            name=name,
+            name=_text("name", name),
             status=_statuses(status),
-            created_after=_micros(created_after),
-            created_before=_micros(created_before),
-            finished_after=_micros(finished_after),
-            finished_before=_micros(finished_before),
-            tags=tags,
-            parent=parent,
-            text=text,
-            suspended=suspended,
-            stalled=stalled,
+            created_after=_micros("created_after", created_after),
+            created_before=_micros("created_before", created_before),
+            finished_after=_micros("finished_after", finished_after),
+            finished_before=_micros("finished_before", finished_before),
+            tags=checked_tags(tags) if tags is not None else None,
+            parent=_text("parent", parent),
+            text=_text("text", text),
+            suspended=_flag("suspended", suspended),
+            stalled=_flag("stalled", stalled),
         )
+        if limit is not None:
+            checked_count("limit", limit, 0)
         cursor: str | None = None
         left = limit if limit is not None else -1
         while left != 0:
@@ -365,13 +378,22 @@ def outcome_error(state: InstanceState) -> OutcomeError:
 def _statuses(status: str | Sequence[str] | None) -> tuple[str, ...]:
     if status is None:
         return ()
-    given = (status,) if isinstance(status, str) else tuple(status)
+    given = (status,) if isinstance(status, str) or not isinstance(status, Sequence) else tuple(status)
     for one in given:
-        if one.lower() not in set(Status):
+        if not isinstance(one, str) or one.lower() not in set(Status):
             raise InvalidArgument(f"status {one!r} is none of {', '.join(Status)}")
     return tuple(one.lower() for one in given)
 
 
-def _micros(at: datetime | None) -> int | None:
-    return to_microseconds(at) if at is not None else None
+def _micros(what: str, at: datetime | None) -> int | None:
+    return to_microseconds(checked_moment(what, at)) if at is not None else None
 
+
+def _text(what: str, value: str | None) -> str | None:
+    return checked_text(what, value) if value is not None else None
+
+
+def _flag(what: str, value: bool | None) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise InvalidArgument(f"{what} is {value!r}; give True, False, or None for both")
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 import msgspec
@@ -12,6 +13,7 @@ from perdure.history.actions import NO_OPTIONS, CallOptions, RetryPolicy
 from perdure.history.work import StartOptions
 
 ID_BYTES_MAX = 1_024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 NAME_CHARACTERS_MAX = 256
 
 
@@ -33,14 +35,16 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     non_retryable: tuple[str | type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise InvalidArgument(f"max_attempts is {self.max_attempts}; it counts the first attempt, so give 1 or more")
-        if not 0 <= self.initial_interval < float("inf") or self.backoff < 1 or not 0 <= self.jitter <= 1:
-            raise InvalidArgument("Retry needs initial_interval >= 0, backoff >= 1 and 0 <= jitter <= 1")
+        if self.max_attempts is not None:
+            checked_count("max_attempts", self.max_attempts, 1)  # because it counts the first attempt
+        for name, least, most in (("initial_interval", 0.0, None), ("backoff", 1.0, None), ("jitter", 0.0, 1.0)):
+            checked_number(name, getattr(self, name), least, most)
         for name in ("max_interval", "total_timeout"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise InvalidArgument(f"{name} is {value}; give seconds, 0 or more, or None for no bound")
+            if getattr(self, name) is not None:
+                checked_number(name, getattr(self, name), 0.0)
+        kinds = self.non_retryable
+        if not isinstance(kinds, (tuple, list)) or not all(_is_error_kind(kind) for kind in kinds):
+            raise InvalidArgument(f"non_retryable is {kinds!r}; give a tuple of exception classes or their names")
 
     def policy(self) -> RetryPolicy:
         names = tuple(kind if isinstance(kind, str) else kind.__name__ for kind in self.non_retryable)
@@ -65,8 +69,8 @@ def call_options(
         raise InvalidArgument(f"retry is a {type(retry).__name__}; write retry=Retry(max_attempts=...)")
     options = CallOptions(
         retry=retry.policy() if retry is not None else base.retry,
-        timeout=_seconds("timeout", timeout) if timeout is not None else base.timeout,
-        heartbeat_timeout=_seconds("heartbeat_timeout", heartbeat_timeout)
+        timeout=checked_seconds("timeout", timeout) if timeout is not None else base.timeout,
+        heartbeat_timeout=checked_seconds("heartbeat_timeout", heartbeat_timeout)
         if heartbeat_timeout is not None
         else base.heartbeat_timeout,
     )
@@ -83,19 +87,21 @@ def start_options(
 ) -> StartOptions:
     if id is not None:
         checked_id(id)
+    if app_id is not None:
+        checked_name(app_id, "app_id")
     if if_exists not in ("raise", "return"):
         raise InvalidArgument(f"if_exists is {if_exists!r}; it is 'raise' or 'return'")
-    if at is not None and not isinstance(at, datetime):
-        raise InvalidArgument(f"at is a {type(at).__name__}; give a datetime, best one with a time zone")
-    if tags is not None and not all(isinstance(k, str) and isinstance(v, str) for k, v in tags.items()):
-        raise InvalidArgument("tags map text to text")
+    if at is not None:
+        checked_moment("at", at)
+    if tags is not None:
+        checked_tags(tags)
     return StartOptions(
         id=id,
         at=to_microseconds(at) if at is not None else None,
         tags=dict(tags) if tags else None,
         app_id=app_id,
         if_exists=if_exists,
-        run_timeout=round(_seconds("run_timeout", run_timeout) * 1_000_000) if run_timeout is not None else None,
+        run_timeout=round(checked_seconds("run_timeout", run_timeout) * 1_000_000) if run_timeout is not None else None,
     )
 
 
@@ -109,19 +115,70 @@ def checked_id(id: str) -> str:
         raise InvalidArgument(f"instance id {id[:40]!r} holds half a surrogate pair; give valid Unicode") from None
     if not 1 <= size <= ID_BYTES_MAX:
         raise InvalidArgument(f"an instance id has 1 to {ID_BYTES_MAX} bytes; {id[:40]!r}... has {size:,}")
-    if any(ord(character) < 32 or ord(character) == 127 for character in id):
+    if _CONTROL.search(id):
         raise InvalidArgument(f"instance id {id[:40]!r} holds control characters; use printable ones")
     return id
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: str, what: str = "name") -> str:
+    """A name of code, an app or an event: 1 to 256 printable characters."""
+    checked_text(what, name)
     if not name or len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
-        raise InvalidArgument(f"name {name[:40]!r} must be 1 to {NAME_CHARACTERS_MAX} printable characters")
+        raise InvalidArgument(f"{what} {name[:40]!r} must be 1 to {NAME_CHARACTERS_MAX} printable characters")
     return name
 
 
-def _seconds(name: str, value: float | timedelta) -> float:
+def checked_text(what: str, value: str) -> str:
+    """Text that can be stored."""
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what} is text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{what} {value[:40]!r} holds half a surrogate pair; give valid Unicode") from None
+    return value
+
+
+def checked_count(what: str, value: int, least: int) -> int:
+    """A whole number."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidArgument(f"{what} is {value!r}; give a whole number, {least} or more")
+    return value
+
+
+def checked_number(what: str, value: float, least: float, most: float | None = None) -> float:
+    """A finite number."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < float("inf"):
+        raise InvalidArgument(f"{what} is {value!r}; give a number, {least:g} or more")
+    if most is not None and value > most:
+        raise InvalidArgument(f"{what} is {value!r}; give a number from {least:g} to {most:g}")
+    return value
+
+
+def checked_moment(what: str, value: datetime) -> datetime:
+    """A point in time; a naive one means UTC."""
+    if not isinstance(value, datetime):
+        raise InvalidArgument(f"{what} is a {type(value).__name__}; give a datetime, best one with a time zone")
+    return value
+
+
+def checked_tags(tags: dict[str, str]) -> dict[str, str]:
+    """A mapping of text to text."""
+    if not isinstance(tags, dict):
+        raise InvalidArgument(f"tags are a dict of text to text, not a {type(tags).__name__}")
+    for key, value in tags.items():
+        checked_text("a key of tags", key)
+        checked_text(f"the value of tags[{key!r}]", value)
+    return tags
+
+
+def checked_seconds(what: str, value: float | timedelta) -> float:
+    """A duration above 0, in seconds."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        raise InvalidArgument(f"{name} is {value!r}; give seconds above 0, or a timedelta")
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InvalidArgument(f"{what} is {value!r}; give seconds above 0, or a timedelta")
     return float(seconds)
+
+
+def _is_error_kind(kind: object) -> bool:
+    return isinstance(kind, str) or (isinstance(kind, type) and issubclass(kind, BaseException))
