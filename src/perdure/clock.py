@@ -27,6 +27,17 @@ class Clock(Protocol):
         """32 random hex digits, never the same twice."""
 
 
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 because os gives no other hook than a function
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 class SystemClock:
     """The machine's clock and its source of randomness."""
 
@@ -36,12 +47,12 @@ class SystemClock:
     def __init__(self) -> None:
         self._random = b""
         self._used = 0
-        self._pid = 0
+        self._forks = 0
 
     def token(self) -> str:
-        if self._used >= len(self._random) or self._pid != os.getpid():
+        if self._used >= len(self._random) or self._forks != _forks:
             # because a system call for each id costs ten times the id, and a forked child must not repeat its parent's
-            self._random, self._used, self._pid = os.urandom(TOKENS_READ * 16), 0, os.getpid()
+            self._random, self._used, self._forks = os.urandom(TOKENS_READ * 16), 0, _forks
         start = self._used
         self._used = start + 16
         return self._random[start : start + 16].hex()

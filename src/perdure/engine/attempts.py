@@ -172,6 +172,7 @@ class Attempts:
     def _free(self, running: Running) -> None:
         self._busy -= 1
         self._beating.discard(running)
+        running.task = None  # because the task's context leads back here, and a circle waits for the garbage collector
         while self._queue and self._busy < self._slots:
             waiting = self._queue.popleft()
             if not waiting.cancelled:

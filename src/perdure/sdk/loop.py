@@ -70,7 +70,7 @@ class TimerHandle(Handle):
     def cancel(self) -> None:
         if self.callback is not None:
             self.callback = None
-            self.loop.timers.cancel_timer(self)
+            self.loop.cancel_timer(self)
 
 
 class Future(asyncio.Future[Any]):
@@ -103,9 +103,8 @@ class Task(asyncio.Task[Any]):
 class Loop(asyncio.AbstractEventLoop):
     """One run's loop. `seed` (any integer that belongs to the run) makes its hashes the same in every replay."""
 
-    def __init__(self, timers: Timers, seed: int) -> None:
-        self.timers = timers
-        self.run: Any = timers
+    def __init__(self, run: Timers, seed: int) -> None:
+        self.run: Any = run
         self.created = 0
         self.ready: deque[Handle] = deque()
         self.iterations = 0
@@ -141,9 +140,19 @@ class Loop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(outer)
             sys.set_asyncgen_hooks(*hooks)
 
+    def forget(self) -> None:
+        """Let go of everything; nothing runs here any more."""
+        self.tasks.clear()
+        self.ready.clear()
+        self.run = None
+
     def next_hash(self) -> int:
         self.created += 1
         return self._seed + self.created * 2654435761  # Knuth's multiplicative constant spreads small numbers
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        if self.run is not None:
+            self.run.cancel_timer(handle)
 
     # -- what asyncio asks of a loop ------------------------------------------------------------------------------
 
@@ -166,7 +175,7 @@ class Loop(asyncio.AbstractEventLoop):
         if when <= self._seconds:
             self.ready.append(handle)
         else:
-            self.timers.create_timer(handle)
+            self.run.create_timer(handle)
         return handle
 
     def time(self) -> float:
@@ -235,6 +244,6 @@ for _name in (
 Loop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]  # because the refusals above have made it whole
 
 
-def new_loop(timers: Timers, seed: int) -> Loop:
+def new_loop(run: Timers, seed: int) -> Loop:
     """A loop for one run."""
-    return Loop(timers, seed)  # type: ignore[abstract]  # the checker cannot see the refusals
+    return Loop(run, seed)  # type: ignore[abstract]  # the checker cannot see the refusals

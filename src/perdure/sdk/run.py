@@ -156,17 +156,19 @@ class Run:
         """Unwind the code sealed: `finally` blocks run, but nothing durable can be asked for or recorded."""
         self._sealed = True
         loop = self._loop
-        if all(task.done() for task in loop.tasks):
-            return  # because a run that came to its end has nothing to unwind
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(loop)
+        if not all(task.done() for task in loop.tasks):
+            self._unwind()
+        self._task = None  # because run, loop and task in a circle would wait for the garbage collector
+        loop.forget()
+
+    def _unwind(self) -> None:
+        outer = _get_running_loop()
+        asyncio._set_running_loop(self._loop)
         try:
-            for task in reversed(loop.tasks):
+            for task in reversed(self._loop.tasks):
                 _unwind(task)
         finally:
             asyncio._set_running_loop(outer)
-        loop.tasks.clear()
-        loop.ready.clear()
         self._actions.clear()
 
     @property

@@ -60,14 +60,14 @@ class Saga:
         if failures:
             raise CompensationFailed(_told(failures, len(compensations)), failures) from error
         if cancellation is not None and isinstance(error, Exception):
-            raise cancellation from error  # because whoever cancelled relies on it, as with any other `finally`
+            raise cancellation from error  # because whoever cancelled relies on it, as after any `finally`
 
     def __repr__(self) -> str:
         return f"<Saga: {len(self._compensations)} compensations>"
 
 
 def _check(action: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-    """Find mistakes when a compensation is registered, because the day that it is needed is a bad day for them."""
+    """Find mistakes when a compensation is registered, because they would hurt when it is needed."""
     if isinstance(action, (Activity, Workflow)):
         action.signature.check(args, kwargs)
     elif not callable(action):
