@@ -8,6 +8,7 @@ the type comes from the annotations of the function that asks.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Callable
@@ -92,12 +93,21 @@ def _bounded(value: Any) -> bytes:
             f"{path} cannot be stored: {error or type(part).__qualname__}; pass JSON types, dataclasses, msgspec "
             "structs, enums, datetime, UUID, Decimal or pydantic models"
         ) from error
+    if b"null" in data:
+        _refuse_non_finite(value, "value")
     if len(data) > PAYLOAD_BYTES_MAX:
         raise PayloadTooLarge(
             f"the value takes {len(data):,} bytes as JSON and the bound is {PAYLOAD_BYTES_MAX:,}; store it elsewhere "
             "and pass its address"
         )
     return data
+
+
+def _refuse_non_finite(value: Any, path: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise NotEncodable(f"{path} cannot be stored: {value} is no number of JSON; pass None, text or a Decimal")
+    for step, part in _parts(value):
+        _refuse_non_finite(part, path + step)
 
 
 def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any]:

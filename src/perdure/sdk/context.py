@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from perdure.clock import to_datetime
 from perdure.codec import Payload, decode, encode
-from perdure.errors import InvalidArgument, OnlyInWorkflow
+from perdure.errors import OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt
 from perdure.sdk.options import checked_id, checked_name

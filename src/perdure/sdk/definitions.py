@@ -19,7 +19,7 @@ from perdure.sdk.client import Client, Handle
 from perdure.sdk.determinism import check_function
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.generator import drive
-from perdure.sdk.options import Retry, call_options, start_options
+from perdure.sdk.options import Retry, call_options, checked_name, start_options
 from perdure.sdk.run import calling_line, current_run
 
 P = ParamSpec("P")
@@ -61,7 +61,7 @@ class Activity(Generic[P, R]):
         """The same activity with other options for the calls made through it; None keeps what the decorator says."""
         twin = _twin(self)
         twin.options = call_options(retry, timeout, heartbeat_timeout, self.options)
-        twin.app_id = app_id or self.app_id
+        twin.app_id = checked_name(app_id, "app_id") if app_id is not None else self.app_id
         return twin
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
