@@ -76,8 +76,8 @@ def idempotency_key(address: Address) -> str:
 class Attempts:
     """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome.
 
-    A call whose attempt has ended stays known until `forget`, because an instance that is just being loaded
-    would otherwise find it open in the store and run it again.
+    A call stays known when its attempt has ended, until the turn that closes it is durable: whoever reads the store
+    before that still finds it open, and would run it again.
     """
 
     def __init__(self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, slots: int = SLOTS) -> None:
@@ -95,8 +95,9 @@ class Attempts:
         self._stopped = False
 
     def start(self, app: str, address: Address, wait: Wait) -> None:
-        """Begin an attempt as soon as a slot is free. A call that has one already keeps it."""
-        if address in self._calls or self._stopped:
+        """Begin an attempt as soon as a slot is free, unless the call has had this one already."""
+        known = self._calls.get(address)
+        if self._stopped or (known is not None and known.wait.attempt >= wait.attempt):
             return
         running = self._calls[address] = Running(self, app, address, wait)
         if self._busy < self._slots:
@@ -105,17 +106,12 @@ class Attempts:
             self._queue.append(running)
 
     def cancel(self, address: Address) -> None:
-        """The run no longer wants the result; what the attempt still does is its own affair."""
+        """The call is closed: it has its result, or nobody wants it; what an attempt still does is its own affair."""
         running = self._calls.pop(address, None)
         if running is not None:
             running.cancelled = True
             if running.task is not None:
                 running.task.cancel()
-
-    def forget(self, running: Running) -> None:
-        """The instance has the outcome; another attempt of the call may start."""
-        if self._calls.get(running.address) is running:
-            del self._calls[running.address]
 
     def knows(self, address: Address) -> bool:
         return address in self._calls

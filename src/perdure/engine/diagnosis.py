@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+import msgspec
 
 from perdure.clock import to_datetime
 from perdure.history.events import Failure
 from perdure.history.state import Explanation
-from perdure.stores.contract import FINISHED, Head, Status, Wait
-
-import msgspec
-
-if TYPE_CHECKING:
-    from perdure.engine.engine import Engine
+from perdure.stores.contract import FINISHED, EngineStore, Head, Status, Wait
 
 DEPTH_MAX = 20
 """How many children down the cause is followed."""
 
 
-async def explain(engine: Engine, head: Head, depth: int = 0) -> Explanation:
+async def explain(
+    store: EngineStore, app: str, shard_of: Callable[[str], int], head: Head, depth: int = 0
+) -> Explanation:
     """Follow the waits of an instance, and of the children it waits for, to what holds it."""
-    waits = await engine.store.waits(engine.shard_of(head.id), head.id)
-    told = of_head(head) or of_pending(head, waits, await engine.store.holder(engine.app))
+    waits = await store.waits(shard_of(head.id), head.id)
+    told = of_head(head) or of_pending(head, waits, await store.holder(app))
     if told is not None:
         return told
     child = next((wait for wait in waits if wait.kind == "child" and wait.on), None)
     if child is not None and child.on is not None and depth < DEPTH_MAX:
-        below = await engine.store.head(engine.shard_of(child.on), child.on)
+        below = await store.head(shard_of(child.on), child.on)
         if below is not None:
-            cause = await explain(engine, below, depth + 1)
+            cause = await explain(store, app, shard_of, below, depth + 1)
             sentence = f"{_who(head)} waits for its child {child.on}{_at(child)}, and {cause.sentence}"
             return _tell(head, cause.cause, sentence, child.since, cause.command)
     return of_waits(head, waits)

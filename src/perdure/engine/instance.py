@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
+from perdure.actors.committer import Settled
 from perdure.actors.message import Message
-from perdure.engine.attempts import Running
-from perdure.engine.ports import LiveRun
+from perdure.clock import Clock
+from perdure.engine.attempts import Address
+from perdure.engine.ports import Executor, LiveRun
+from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
+from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
 from perdure.errors import InstanceExists, MailboxFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import NO_OPTIONS, START_WAIT, TIMEOUT_WAIT, Action, CallOptions
 from perdure.history.delivery import Gate
 from perdure.history.events import (
-    ActivityCompleted,
     ActivityFailed,
-    Event,
     Failure,
     RunCancelRequested,
     RunCompleted,
@@ -33,12 +35,19 @@ from perdure.history.events import (
 )
 from perdure.history.retry import next_attempt
 from perdure.history.settle import Draft, adopt, finish, record, settle
-from perdure.history.work import Identity, Outcome, Stall
+from perdure.history.work import Identity, Stall
 from perdure.stores import contract
-from perdure.stores.contract import ANSWERED, FINISHED, HELD, SEEN_MAX, Halt, Head, Loaded, Mail, Segment, Status, Turn, Wait
-
-if TYPE_CHECKING:
-    from perdure.engine.shard import Shard
+from perdure.stores.contract import (
+    FINISHED,
+    HELD,
+    SEEN_MAX,
+    Head,
+    Loaded,
+    Segment,
+    Status,
+    Turn,
+    Wait,
+)
 
 log = logging.getLogger("perdure")
 HISTORY_EVENTS_WARN = 50_000
@@ -47,21 +56,27 @@ HISTORY_EVENTS_MAX = 1_000_000
 _options_decoder = msgspec.json.Decoder(CallOptions)
 
 
-class AttemptFailed(Event, frozen=True):
-    """Not of history: an attempt failed on this node and the retry policy has to be asked."""
+class Services(Protocol):
+    """What an instance asks of the shard that it belongs to."""
 
-    number: int
-    failure: Failure
-    attempt: int
-    timed_out: bool = False
-    details: Any = None
+    shard: int
+    clock: Clock
+    executor: Executor
+    history_events_max: int
+    commands_only: bool
 
-
-class HeartbeatSeen(Event, frozen=True):
-    """Not of history: details of a running attempt that are worth keeping."""
-
-    number: int
-    details: Any
+    def submit(self, turn: Turn, settled: Settled) -> None: ...
+    def released(self, turn: Turn) -> None: ...
+    def finished(self, instance: Instance, completed: RunCompleted | None) -> None: ...
+    def stalled(self, instance: Instance, stall: Stall) -> None: ...
+    def consumed(self, id: str, keys: Sequence[str]) -> None: ...
+    def schedule(self, due: int, id: str, number: int) -> None: ...
+    def tell(self, id: str, message: Message) -> None: ...
+    def drop(self, instance: Instance) -> None: ...
+    def count(self, what: str) -> None: ...
+    def chance(self, event: Any) -> float: ...
+    def start_attempt(self, address: Address, wait: Wait) -> None: ...
+    def cancel_attempt(self, address: Address) -> None: ...
 
 
 class Instance:
@@ -89,7 +104,7 @@ class Instance:
         "waits",
     )
 
-    def __init__(self, services: Shard, head: Head, *, is_new: bool = False) -> None:
+    def __init__(self, services: Services, head: Head, *, is_new: bool = False) -> None:
         self.head = head
         self.waits: dict[int, Wait] = {}
         self._services = services
@@ -111,7 +126,7 @@ class Instance:
         self._completed: RunCompleted | None = None
 
     @classmethod
-    def restore(cls, services: Shard, loaded: Loaded) -> Instance:
+    def restore(cls, services: Services, loaded: Loaded) -> Instance:
         """An instance from what the store holds of it."""
         instance = cls(services, loaded.head)
         instance.waits = {wait.number: wait for wait in loaded.waits}
@@ -182,7 +197,7 @@ class Instance:
         elif self._services.commands_only:
             self._commit(self._settle([]))
         else:
-            self._execute([event for event in accepted if type(event) not in _LOCAL])
+            self._execute([event for event in accepted if type(event) not in REPORTS])
 
     def _needs_no_code(self, accepted: list[Any]) -> bool:
         if self.head.status in FINISHED:
@@ -198,11 +213,12 @@ class Instance:
 
     def _is_held(self, batch: list[Message]) -> bool:
         """Whether messages have to wait: for a node with code, for the start time, or for an end of the stall."""
-        if self._services.commands_only and self.head.status not in FINISHED and not _go_without_code(batch):
+        kinds = {type(message.event) for message in batch}
+        if self._services.commands_only and self.head.status not in FINISHED and not goes_without_code(kinds):
             return True
         if self.head.stalled is not None and not self._retrying:
-            return not any(isinstance(message.event, _UNSTALLING) for message in batch)
-        return self._asleep and not any(isinstance(m.event, (TimerFired, *_UNSLEEPING)) for m in batch)
+            return kinds.isdisjoint(UNSTALLING)
+        return self._asleep and kinds.isdisjoint(WAKING)
 
     def unstall(self) -> None:
         """The cause of the stall may be gone: take the messages that wait."""
@@ -217,8 +233,8 @@ class Instance:
         for message in batch:
             event = message.event
             if type(event) is ActivityFailed:
-                event = _as_attempt(event)  # because it was kept as mail before the policy was asked
-            if type(event) in _LOCAL:
+                event = unasked(event)  # because it was kept as mail before the policy was asked
+            if type(event) in REPORTS:
                 accepted.extend(self._accept_attempt(event, message, answered))
                 continue
             verdict = judge(
@@ -247,11 +263,7 @@ class Instance:
         if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
             return [event]
         answered.add(event.number)
-        return [
-            ActivityFailed(
-                at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
-            )
-        ]
+        return [failed(event)]
 
     def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
         if self.head.status in FINISHED:
@@ -322,7 +334,7 @@ class Instance:
         self._commit(self._settle(result))
 
     def _settle(self, actions: list[Action]) -> Draft:
-        history = [event for event in self._accepted if type(event) not in _LOCAL]
+        history = [event for event in self._accepted if type(event) not in REPORTS]
         draft = settle(self.head, self.waits, self._at, history, actions)
         for event in self._accepted:
             if type(event) is AttemptFailed:
@@ -357,7 +369,7 @@ class Instance:
             self._commit(draft)
             return
         for event in accepted:
-            if type(event) not in _LOCAL:
+            if type(event) not in REPORTS:
                 record(draft, event)
         terminated = next((event for event in accepted if type(event) is RunTerminated), None)
         if terminated is not None:
@@ -533,37 +545,12 @@ class Instance:
 
     def _hold(self, batch: list[Message], stall: Stall | None) -> None:
         """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
-        at = self._at
-        head = self.head
-        mail = [_kept(head, message, at) for message in batch if not message.stored and type(message.event) not in _UNKEPT]
-        # because a resume is one more try; kept, it would try again whenever the mail is looked at
-        consumed = [m.key for m in batch if m.stored and m.key is not None and type(m.event) is RunResumed]
-        halted = Halt(stall.reason, at, stall.description, None, stall.fingerprint, stall.line) if stall is not None else head.stalled
-        changed = halted is not head.stalled and not _same_stall(halted, head.stalled)
-        if not mail and not consumed and not changed and self._expected is not None:
+        turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
+        if turn is None:
             self._leave([])
             self._answer(None)
             return
-        new_head = msgspec.structs.replace(head, stalled=halted, sequence=head.sequence + 1, updated=at) if changed else None
-        turn = Turn(
-            shard=self._services.shard,
-            id=head.id,
-            execution=head.execution,
-            generation=head.generation,
-            expected=self._expected,
-            at=at,
-            head=new_head or (head if self._expected is None else None),
-            changed=[
-                msgspec.structs.replace(self.waits[message.event.number], state=ANSWERED)
-                for message in batch
-                if type(message.event) in _ATTEMPT_ENDED
-                and (message.execution, message.generation) == (head.execution, head.generation)
-                and message.event.number in self.waits
-            ],
-            consumed=consumed,
-            mail=mail,
-        )
-        if changed and stall is not None:
+        if stall is not None and turn.head is not None:
             self._services.stalled(self, stall)
         self._services.submit(turn, self._held)
 
@@ -605,55 +592,8 @@ class Instance:
         return f"<Instance {head.name} {head.id} run {head.generation} turn {head.sequence}: {head.status}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
 
 
-_LOCAL = (AttemptFailed, HeartbeatSeen)
 _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
-_ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
-_UNKEPT = (HeartbeatSeen, RunResumed)
-_UNSTALLING = (RunTerminated, RunResumed)
-_UNSLEEPING = (RunTerminated, RunCancelRequested)
-
-
-def _go_without_code(batch: list[Message]) -> bool:
-    kinds = {type(message.event) for message in batch}
-    return RunTerminated in kinds or kinds == {RunSuspended}
-
-
-def attempt_message(running: Running, outcome: Outcome, at: int) -> Message:
-    """The message to the run about an attempt that ended."""
-    _, execution, generation, number = running.address
-    event: Any
-    if outcome.failure is None:
-        event = ActivityCompleted(
-            at=at, number=number, result=outcome.result, attempt=running.wait.attempt, started=running.started
-        )
-    else:
-        event = AttemptFailed(
-            at=at,
-            number=number,
-            failure=outcome.failure,
-            attempt=running.wait.attempt,
-            timed_out=outcome.timed_out,
-            details=running.details,
-        )
-    return Message(event, None, execution, generation)
-
-
-def _kept(head: Head, message: Message, at: int) -> Mail:
-    event = message.event
-    if type(event) is AttemptFailed:
-        # because whoever takes it later has the policy, and a failure with its attempt number is what it asks about
-        event = ActivityFailed(
-            at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
-        )
-    key = message.key or f"{message.execution}.{message.generation}.{getattr(event, 'number', 0)}.{type(event).__name__}"
-    return Mail(head.id, key, encode_event(event), at, message.execution, message.generation)
-
-
-def _as_attempt(event: ActivityFailed) -> AttemptFailed:
-    return AttemptFailed(
-        at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
-    )
 
 
 def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
@@ -663,10 +603,6 @@ def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
         return (), ()
     consumed = [str(message.key) for message in keyed if message.stored]
     return consumed, [str(message.key) for message in keyed if isinstance(message.event, COMMANDS)]
-
-
-def _same_stall(one: Halt | None, other: Halt | None) -> bool:
-    return one is not None and other is not None and msgspec.structs.replace(one, since=other.since) == other
 
 
 def _resumed(events: list[Any]) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
 from perdure.actors.message import Message
 from perdure.actors.rounds import Rounds
-from perdure.clock import ordered_id
+from perdure.clock import Clock, ordered_id
 from perdure.codec import Payload
 from perdure.engine.diagnosis import explain
 from perdure.engine.instance import Instance
+from perdure.engine.shard import Shard
 from perdure.errors import (
     EventNotRerunnable,
     HistoryCorrupt,
@@ -24,15 +25,19 @@ from perdure.errors import (
     InvalidArgument,
     MailboxFull,
 )
-from perdure.history.events import RunCompleted, RunForked, RunStarted, decode_event, decode_segment, encode_event
+from perdure.history.events import (
+    RunCompleted,
+    RunForked,
+    RunStarted,
+    decode_event,
+    decode_segment,
+    encode_event,
+)
 from perdure.history.fork import fork
 from perdure.history.settle import creation, pending_head
 from perdure.history.state import Explanation, InstanceState, state_of
 from perdure.history.work import StartOptions
-from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment
-
-if TYPE_CHECKING:
-    from perdure.engine.engine import Engine
+from perdure.stores.contract import FINISHED, Creation, Delivery, EngineStore, Head, Mail, Query, Segment
 
 RESULT_POLL_SECONDS = 0.02
 """How soon a node that does not own an instance looks whether it has finished: one read for all who wait."""
@@ -41,10 +46,21 @@ RESULT_POLL_SECONDS_MAX = 0.25
 PURGE_BATCH = 200
 
 
+class Node(Protocol):
+    """The engine around: which app, which store, and which shards are its own."""
+
+    app: str
+    store: EngineStore
+    clock: Clock
+
+    def shard_of(self, id: str) -> int: ...
+    def owner_of(self, id: str) -> Shard | None: ...
+
+
 class Operations:
     """Fulfils the client's port for the instances of one engine's app."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Node) -> None:
         self._engine = engine
         self._store = engine.store
         self._waiters: dict[str, list[tuple[str | None, asyncio.Future[InstanceState]]]] = defaultdict(list)
@@ -231,7 +247,7 @@ class Operations:
         return await self._store.holder(self._engine.app)
 
     async def explain(self, id: str) -> Explanation:
-        return await explain(self._engine, await self._head(id, None))
+        return await explain(self._store, self._engine.app, self._engine.shard_of, await self._head(id, None))
 
     async def _head(self, id: str, execution: str | None) -> Head:
         head = await self._store.head(self._engine.shard_of(id), id)

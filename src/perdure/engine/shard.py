@@ -14,8 +14,9 @@ from perdure.actors.message import Message
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.attempts import SLOTS, Address, Attempts, Running
-from perdure.engine.instance import HISTORY_EVENTS_MAX, HeartbeatSeen, Instance, attempt_message
+from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.ports import Executor
+from perdure.engine.reports import HeartbeatSeen, report
 from perdure.history.events import RunCompleted
 from perdure.history.work import Outcome, Stall
 from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
@@ -152,13 +153,7 @@ class Shard:
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def _attempt_ended(self, running: Running, outcome: Outcome) -> None:
-        message = attempt_message(running, outcome, self.clock.now())
-        self.host.visit(running.address[0], lambda instance: self._hand_over(instance, running, message))
-
-    def _hand_over(self, instance: Any, running: Running, message: Message) -> None:
-        self.attempts.forget(running)
-        if instance is not None:
-            instance.tell(message)
+        self.host.tell(running.address[0], report(running, outcome, self.clock.now()))
 
     def _attempt_beaten(self, running: Running, details: Payload) -> None:
         _, execution, generation, number = running.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from perdure.clock import to_datetime, to_microseconds
 from perdure.codec import decode
@@ -14,9 +14,6 @@ from perdure.history.actions import CancelActivity, CancelChild, CreateChild, Sc
 from perdure.history.events import ActivityCompleted, ChildCompleted
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.run import Run, calling_line, require_run
-
-if TYPE_CHECKING:
-    from perdure.sdk.definitions import Activity, Workflow
 
 
 class DurableTask:
@@ -71,13 +68,13 @@ class WorkflowContext:
         return to_datetime(self._run.now).replace(tzinfo=None)
 
     def call_activity(
-        self, activity: Activity[..., Any] | Callable[..., Any] | str, *, input: Any = None, retry_policy: Any = None, app_id: str | None = None
+        self, activity: Callable[..., Any] | str, *, input: Any = None, retry_policy: Any = None, app_id: str | None = None
     ) -> DurableTask:
         return DurableTask(_activity(self._run, activity, input, retry_policy, app_id, calling_line()))
 
     def call_child_workflow(
         self,
-        workflow: Workflow[..., Any] | Callable[..., Any] | str,
+        workflow: Callable[..., Any] | str,
         *,
         input: Any = None,
         instance_id: str | None = None,
