@@ -1,9 +1,16 @@
-"""Attempts: a call that runs is not begun again, whatever happens to its instance meanwhile."""
+"""Attempts: a call that has had one is not given it again, whatever happens to its instance meanwhile."""
 
 import asyncio
 from collections import Counter
 
 from perdure import App, activity_context
+from perdure.clock import SystemClock
+from perdure.codec import NOTHING, Payload
+from perdure.engine.attempts import Attempts, Running
+from perdure.history.work import Attempt, Outcome
+from perdure.sdk.definitions import Definitions
+from perdure.sdk.worker import Worker
+from perdure.stores.contract import Wait
 
 FAN = 20
 
@@ -30,3 +37,49 @@ def test_an_instance_that_leaves_memory_while_its_activities_run_does_not_run_th
     assert asyncio.run(scenario()) == [sum(range(FAN))] * 5
     assert len(begun) == 5 * FAN
     assert set(begun.values()) == {1}
+
+
+class Counting(Worker):
+    """Ends every attempt at once, and counts them."""
+
+    def __init__(self) -> None:
+        super().__init__("app", Definitions())
+        self.begun: list[int] = []
+
+    async def attempt(self, work: Attempt, *_: object) -> Outcome:
+        self.begun.append(work.attempt)
+        return Outcome(result=NOTHING)
+
+
+def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:
+    """A store that is read before the result is durable still shows the call open, to recovery and to loads."""
+    worker = Counting()
+    ended: list[int] = []
+    address = ("instance", "execution", 1, 1)
+
+    def end(running: Running, _: Outcome) -> None:
+        ended.append(running.wait.attempt)
+
+    def flush(_: Running, __: Payload) -> None:
+        raise AssertionError("nobody has sent a heartbeat")
+
+    async def scenario() -> None:
+        attempts = Attempts(worker, SystemClock(), end, flush)
+
+        async def start(number: int) -> None:
+            attempts.start(
+                "app", address, Wait(number=1, kind="activity", name="work", since=0, attempt=number)
+            )
+            await asyncio.sleep(0.01)
+
+        await start(1)
+        await start(1)
+        assert worker.begun == ended == [1]
+        await start(2)
+        await start(1)
+        assert worker.begun == ended == [1, 2]
+        attempts.cancel(address)
+        assert attempts.count == 0, "nothing is kept of a call that is closed"
+        await attempts.drain(0)
+
+    asyncio.run(scenario())

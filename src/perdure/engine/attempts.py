@@ -76,7 +76,7 @@ def idempotency_key(address: Address) -> str:
 class Attempts:
     """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome.
 
-    A call stays known when its attempt has ended, until the turn that closes it is durable: whoever reads the store
+    A call stays known when its attempt has ended, until the turn that closes it is durable: who reads the store
     before that still finds it open, and would run it again.
     """
 
@@ -106,7 +106,7 @@ class Attempts:
             self._queue.append(running)
 
     def cancel(self, address: Address) -> None:
-        """The call is closed: it has its result, or nobody wants it; what an attempt still does is its own affair."""
+        """The call is closed, with its result or without; what an attempt still does is its own affair."""
         running = self._calls.pop(address, None)
         if running is not None:
             running.cancelled = True
