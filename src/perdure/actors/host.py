@@ -13,6 +13,7 @@ from perdure.actors.committer import Committer
 from perdure.actors.message import Message, from_mail
 from perdure.actors.rounds import Rounds
 from perdure.clock import Clock
+from perdure.errors import StoreUnavailable
 from perdure.scheduler.window import Window
 from perdure.stores.contract import EngineStore, Lease, Loaded, Mail
 
@@ -244,7 +245,16 @@ class Host:
         return 0 if len(due) == FIRES_PER_ROUND else self._window.pause(self._clock.now())
 
     async def _read_window(self) -> None:
+        """Raises StoreUnavailable, with the window as it was: what it did not read must be read later."""
+        before = self._window.end
         until, after = self._window.extend(self._clock.now())
+        try:
+            await self._read_due(until, after)
+        except StoreUnavailable:
+            self._window.end = before
+            raise
+
+    async def _read_due(self, until: int, after: tuple[int, str, int]) -> None:
         while True:
             page = await self._store.due(self.lease, until, DUE_PAGE, after)
             self._window.take_in(page)

@@ -128,7 +128,12 @@ class Engine:
                 history_events_max=self._history_events_max,
             )
             self.owned[lease.shard] = shard
-            await shard.open()
+            try:
+                await shard.open()
+            except StoreUnavailable:
+                self.owned.pop(lease.shard, None)  # because calls in flight that were not read would wait for ever
+                await shard.abandon()
+                raise
             log.info("%s owns shard %d of app %s, epoch %d", self.owner, lease.shard, self.app, lease.epoch)
         if not self.owned:
             log.info("app %s stands by: %s owns the store", self.app, await self.store.holder(self.app))

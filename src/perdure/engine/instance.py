@@ -93,6 +93,7 @@ class Instance:
         "_expected",
         "_gate",
         "_live",
+        "_retries_again",
         "_retrying",
         "_mailbox",
         "_segments",
@@ -115,6 +116,7 @@ class Instance:
         self._busy = False
         self._closed = False
         self._retrying = False
+        self._retries_again = False
         self._asleep = False
         self._live: LiveRun | None = None
         self._gate: Gate | None = None
@@ -223,7 +225,9 @@ class Instance:
     def unstall(self) -> None:
         """The cause of the stall may be gone: take the messages that wait."""
         self._retrying = True
-        if not self._busy:
+        if self._busy:
+            self._retries_again = True  # because the turn in flight may hold its messages and leave
+        else:
             self._take_turn()
 
     def _accept(self, batch: list[Message]) -> list[Any]:
@@ -533,6 +537,8 @@ class Instance:
         self._services.drop(self)
         for message in again:
             self._services.tell(self.id, message)
+        if self._retries_again:
+            self._services.retry(self.id)
 
     def _begin_generation(self) -> None:
         """continue_as_new: fresh code; its start is mail that is on its way."""

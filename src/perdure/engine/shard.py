@@ -129,6 +129,10 @@ class Shard:
     def schedule(self, due: int, id: str, number: int) -> None:
         self.host.schedule(due, id, number)
 
+    def retry(self, id: str) -> None:
+        """Let a stalled instance take the messages that wait."""
+        self.host.visit(id, _unstall)
+
     def drop(self, instance: Instance) -> None:
         self.host.drop(instance)
 
@@ -202,7 +206,7 @@ class Shard:
             page = await self.store.find(Query(app=self.lease.app, stalled=True), cursor, 200)
             for head in page.heads:
                 if head.stalled is not None and self.executor.fingerprint(head.name) != head.stalled.fingerprint:
-                    self.host.visit(head.id, _unstall)
+                    self.retry(head.id)
             cursor = page.cursor
             if cursor is None:
                 return
