@@ -16,7 +16,7 @@ from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
 from perdure.engine.shard import Shard
-from perdure.errors import StoreOwned
+from perdure.errors import StoreOwned, StoreUnavailable
 from perdure.stores.contract import EngineStore, shard_number
 
 log = logging.getLogger("perdure")
