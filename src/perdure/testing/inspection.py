@@ -16,9 +16,6 @@ from perdure.testing.witness import Record
 from perdure.testing.witness import Run as RunKey
 from perdure.testing.world import APP, World, every_head, immediately
 
-RAN_TO_END = frozenset((Status.COMPLETED, Status.FAILED, Status.CANCELED))
-"""Ends that the run's own code came to."""
-
 
 def inspect(world: World, store: EngineStore) -> None:
     """Accuse what is wrong before the witness of the world."""
@@ -61,8 +58,13 @@ def _inspect_instance(world: World, loaded: Loaded) -> None:
 def _inspect_replay(world: World, key: RunKey, record: Record) -> None:
     """Fresh code must ask again for what history holds, and come to the same end."""
     accuse = world.witness.accuse
+    segments = [segment for _, segment in record.segments]
+    if not _ended_by_code(record):
+        segments = segments[:-1]  # because no code took part in the last turn
+    if not segments:
+        return
     try:
-        run = replayed(key, record.name, [segment for _, segment in record.segments], world.scenario.good, record.parent)
+        run = replayed(key, record.name, segments, world.scenario.good, record.parent)
     except Diverged as error:
         accuse(f"{key} does not replay: {error}")
         return
@@ -70,18 +72,19 @@ def _inspect_replay(world: World, key: RunKey, record: Record) -> None:
         accuse(f"{key} cannot be replayed: {error!r}")
         return
     world.witness.probes["replayed"] += 1
-    ended = record.completed is not None and record.completed.status in RAN_TO_END
-    by_code = run.finished or record.continued
-    if ended and not by_code and record.completed is not None and not _was_timed_out(record):
+    if record.completed is not None and _ended_by_code(record) and not run.finished:
         accuse(f"{key} ended {record.completed.status} and its replay does not end")
     if run.finished and record.completed is None and not record.continued:
         accuse(f"the replay of {key} ends and its history does not")
     run.close()
 
 
-def _was_timed_out(record: Record) -> bool:
-    failure = record.completed.failure if record.completed is not None else None
-    return failure is not None and failure.type == "RunTimedOut"
+def _ended_by_code(record: Record) -> bool:
+    """Whether the last turn is the code's own: the run was not terminated, nor has it met its timeout."""
+    completed = record.completed
+    if completed is None or completed.status == Status.TERMINATED:
+        return completed is None
+    return completed.failure is None or completed.failure.type != "RunTimedOut"
 
 
 def replayed(key: RunKey, name: str, segments: list[bytes], definitions: Definitions, parent: str | None) -> Run:

@@ -67,8 +67,8 @@ class SimTask(asyncio.Task[Any]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Context | None) -> None:
         self._number = next(loop.numbers)
-        self._log_destroy_pending = False  # because a killed process drops its tasks on purpose
         super().__init__(coroutine, loop=loop, name=name or f"task {self._number}", context=context)
+        self._log_destroy_pending = False  # because a killed process drops its tasks on purpose
 
     def __hash__(self) -> int:
         return self._number
@@ -102,7 +102,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._disorder = disorder
         self._now = 0.0
         self._ready: deque[asyncio.Handle] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._instant_began = 0
 
     # -- driving it -----------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if process is None:
             return True
         if process.frozen_until > self._now:
-            self._postpone(handle, process.frozen_until)
+            heapq.heappush(self._timers, (process.frozen_until, next(self.numbers), handle))
             return False
         return process.alive
 
@@ -163,10 +163,6 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._instant_began = self.steps
         while timers and timers[0][0] <= self._now:
             self._ready.append(heapq.heappop(timers)[2])
-
-    def _postpone(self, handle: asyncio.Handle, when: float) -> None:
-        later = asyncio.TimerHandle(when, handle._callback, handle._args, self, handle._context)  # type: ignore[attr-defined]
-        heapq.heappush(self._timers, (when, next(self.numbers), later))
 
     def note(self, text: str) -> None:
         """Mix a happening into the digest: two runs of one seed must have the same."""

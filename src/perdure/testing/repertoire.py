@@ -6,7 +6,15 @@ import asyncio
 from typing import Any, cast
 
 import perdure
-from perdure import Retry, activity_context, continue_as_new, raise_event, set_status, wait_for_event, workflow_context
+from perdure import (
+    Retry,
+    activity_context,
+    continue_as_new,
+    raise_event,
+    set_status,
+    wait_for_event,
+    workflow_context,
+)
 from perdure.errors import ActivityFailed, ApplicationError
 from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, Workflow
@@ -222,8 +230,7 @@ async def _together(step: Together) -> list[int]:
             try:
                 await asyncio.wait(tasks)
             finally:
-                for task in tasks:
-                    task.cancel()
+                await _put_away(*tasks)
             return [task.result() for task in tasks]
 
 
@@ -234,8 +241,14 @@ async def _quickest(step: Quickest) -> int:
         await asyncio.wait((quick, hanging), return_when=asyncio.FIRST_COMPLETED)
         return quick.result()
     finally:
-        quick.cancel()
-        hanging.cancel()
+        await _put_away(quick, hanging)
+
+
+async def _put_away(*tasks: asyncio.Task[int]) -> None:
+    """Cancel what is not done, and let it unwind: a run that ends earlier would take its compensations along."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _broken(mark: int) -> int:

@@ -25,7 +25,7 @@ from perdure.stores.contract import Status
 from perdure.testing import probes
 from perdure.testing.faults import Swarm
 from perdure.testing.inspection import inspect
-from perdure.testing.programs import Author, Event, Program, outcome, steps
+from perdure.testing.programs import Author, Broken, Event, Overdue, Program, Quickest, outcome, steps
 from perdure.testing.repertoire import TEXT, TROUBLED, definitions
 from perdure.testing.tape import Tape
 from perdure.testing.world import Command, Report, Role, Scenario, World
@@ -47,7 +47,8 @@ def scenario(tape: Tape) -> Scenario:
     """The world of a seed."""
     chance = tape.stream("scenario")
     author = Author(tape.stream("programs"))
-    roles = [_role(tape, author, number) for number in range(chance.choice((1, 1, 2, 3)))]
+    programs = [author.program() for _ in range(chance.choice((1, 1, 2, 3)))]
+    roles = [_role(tape, program, number) for number, program in enumerate(programs)]
     troubled = chance.random() < 0.3
     if troubled:
         roles += [_troubled_role(tape, number) for number in range(chance.choice((1, 2, 4)))]
@@ -57,7 +58,7 @@ def scenario(tape: Tape) -> Scenario:
         bad=_code(good=False) if troubled else None,
         sqlite=chance.random() < 0.15,
         nodes=chance.choice((1, 1, 2, 3)),
-        slots=chance.choice((1, 2, 1_000)),
+        slots=chance.choice((1, 2, 1_000) if not any(map(_hangs, programs)) else (1_000,)),
         activations_max=chance.choice((0, 1, 2, 2_000, 2_000)),
         disorder=chance.choice((0.0, 0.05, 0.5)),
         skew=chance.choice((0, 0, 300_000)),
@@ -75,9 +76,13 @@ def _mischief(tape: Tape) -> Iterator[tuple[float, str]]:
         yield at, chance.choice(kinds)
 
 
-def _role(tape: Tape, author: Author, number: int) -> Role:
+def _hangs(program: Program) -> bool:
+    """Whether an attempt may hold its slot until something else has happened, which then needs a slot too."""
+    return any(isinstance(step, (Quickest, Broken, Overdue)) for step in steps(program.body))
+
+
+def _role(tape: Tape, program: Program, number: int) -> Role:
     chance = tape.stream("roles")
-    program = author.program()
     commands = [
         Command(chance.choice((0.0, 0.1, 1.0, 5.0)), _raises(step))
         for step in steps(program.body)

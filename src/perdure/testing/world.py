@@ -16,8 +16,9 @@ from perdure.codec import Payload, decode
 from perdure.engine.engine import Engine
 from perdure.engine.operations import Operations
 from perdure.errors import Fenced, InstanceNotFound, StoreUnavailable
+from perdure.history.events import RunResumed
 from perdure.history.state import InstanceState
-from perdure.history.work import Identity, StartOptions, Stall
+from perdure.history.work import Identity, Stall, StartOptions
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.worker import LiveRun, Worker
 from perdure.stores.contract import FINISHED, EngineStore, Head, Query, Status
@@ -493,6 +494,8 @@ class World:
 
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
+        if isinstance(event, RunResumed):
+            await self._ask(lambda node: _suspended_or_over(node.engine.operations, role.id))
         key = self._keys.token()
         again = self.plan.happens("twice")
         for _ in range(1 + again):
@@ -515,6 +518,15 @@ class World:
 
     def __repr__(self) -> str:
         return f"<World of {self.tape!r}: {len(self.nodes)} nodes, {self.loop!r}>"
+
+
+async def _suspended_or_over(operations: Operations, id: str) -> None:
+    """Wait until a suspension is seen, because a command through one node may overtake one that went through another."""
+    while True:
+        state = await operations.state(id, None)
+        if state.suspended is not None or state.is_finished:
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _asked(what: Callable[[Node], Awaitable[T]], node: Node) -> T:
