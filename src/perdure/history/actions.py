@@ -123,10 +123,13 @@ class StopWaiting(Action, frozen=True):
 
 
 class SendEvent(Action, frozen=True):
+    """`execution` is only kept: an event goes to the instance's current run."""
+
     instance: str
     name: str
     data: Payload | None = None
     app: str | None = None
+    execution: str | None = None
 
 
 class TerminateInstance(Action, frozen=True):
@@ -143,6 +146,7 @@ class CompleteRun(Action, frozen=True):
     """The run ends; `status` is completed, failed, canceled or terminated.
 
     `keep_calls`: activities that nobody awaits still run (generator style and remote SDKs); otherwise they are canceled.
+    `version`, `events` and `tags` are only kept: remote SDKs may send them although nothing follows.
     """
 
     status: str
@@ -150,6 +154,9 @@ class CompleteRun(Action, frozen=True):
     failure: Failure | None = None
     details: str | None = None
     keep_calls: bool = False
+    version: str | None = None
+    events: list[Any] = []
+    tags: dict[str, str] | None = None
 
 
 class ContinueRun(Action, frozen=True):
@@ -159,6 +166,9 @@ class ContinueRun(Action, frozen=True):
     version: str | None = None
     events: list[Any] = []
     name: str | None = None
+    details: str | None = None
+    failure: Failure | None = None
+    tags: dict[str, str] | None = None
 
 
 class ReportMissingVersion(Action, frozen=True):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from perdure.codec import Payload
 
@@ -60,6 +59,13 @@ class Failure(Record, frozen=True):
     properties: dict[str, Any] | None = None
 
 
+class Attestation(Record, frozen=True):
+    """A remote worker's signature of a result, carried and never read."""
+
+    payload: bytes = b""
+    signature: bytes = b""
+
+
 class TimerOrigin(Record, frozen=True):
     """Why a remote SDK created a timer: `kind` is timer, event, activity-retry or child-retry; `about` names which."""
 
@@ -75,6 +81,8 @@ class Event(
     at: int = 0
     at_nanos: int = 0
     router: Router | None = None
+    event_id: int | None = None
+    """What a remote history called the event, where that is not the `number` of an action."""
 
 
 class TurnStarted(Event, frozen=True):
@@ -94,6 +102,8 @@ class RunStarted(Event, frozen=True):
     version: str | None = None
     execution: str = ""
     generation: int = 1
+    instance: str | None = None
+    """Only in histories of other engines; here the head says whose history it is."""
     parent: Parent | None = None
     scheduled: int | None = None
     scheduled_nanos: int = 0
@@ -186,8 +196,8 @@ class ActivityCompleted(Event, frozen=True):
     attempt: int = 1
     started: int | None = None
     key: str | None = None
-    attestation: Raw | None = None
-    signer: Raw | None = None
+    attestation: Attestation | None = None
+    signer: bytes | None = None
 
 
 class ActivityFailed(Event, frozen=True):
@@ -197,8 +207,8 @@ class ActivityFailed(Event, frozen=True):
     started: int | None = None
     timed_out: bool = False
     key: str | None = None
-    attestation: Raw | None = None
-    signer: Raw | None = None
+    attestation: Attestation | None = None
+    signer: bytes | None = None
 
 
 class ActivityCanceled(Event, frozen=True):
@@ -222,15 +232,15 @@ class ChildCreated(Event, frozen=True):
 class ChildCompleted(Event, frozen=True):
     number: int
     result: Payload | None = None
-    attestation: Raw | None = None
-    signer: Raw | None = None
+    attestation: Attestation | None = None
+    signer: bytes | None = None
 
 
 class ChildFailed(Event, frozen=True):
     number: int
     failure: Failure
-    attestation: Raw | None = None
-    signer: Raw | None = None
+    attestation: Attestation | None = None
+    signer: bytes | None = None
 
 
 class ChildCanceled(Event, frozen=True):
@@ -288,7 +298,7 @@ class NoteRecorded(Event, frozen=True):
 class StateRecorded(Event, frozen=True):
     """A state snapshot of another engine's history, verbatim."""
 
-    state: Raw | None = None
+    state: Payload | None = None
 
 
 class EntitySignaled(Event, frozen=True):
