@@ -7,13 +7,20 @@ import os
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import timedelta
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
 from perdure.sdk.client import Client as _Client
-from perdure.sdk.definitions import Activity, Definitions, Workflow, check_activity_function, check_workflow_function
+from perdure.sdk.definitions import (
+    Activity,
+    Definitions,
+    Workflow,
+    check_activity_function,
+    check_workflow_function,
+)
+from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.options import Retry, call_options, checked_name
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
@@ -93,7 +100,9 @@ class App:
     @overload
     def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
-    def workflow(self, function: Callable[P, Generator[Any, Any, R]], /) -> Workflow[P, R]: ...
+    def workflow(
+        self, function: Callable[Concatenate[WorkflowContext, P], Generator[Any, Any, R]], /
+    ) -> Workflow[P, R]: ...
     @overload
     def workflow(self, *, name: str | None = None) -> _WorkflowDecorator: ...
     def workflow(  # type: ignore[misc]
@@ -251,7 +260,9 @@ class _WorkflowDecorator:
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
     @overload
-    def __call__(self, function: Callable[P, Generator[Any, Any, R]], /) -> Workflow[P, R]: ...
+    def __call__(
+        self, function: Callable[Concatenate[WorkflowContext, P], Generator[Any, Any, R]], /
+    ) -> Workflow[P, R]: ...
     def __call__(self, function: Any, /) -> Any: ...
 
 

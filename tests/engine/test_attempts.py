@@ -52,7 +52,7 @@ class Counting(Worker):
 
 
 def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:
-    """A store that is read before the result is durable still shows the call open, to recovery and to loads."""
+    """A store read before the result is durable still shows the call open, to recovery and to loads."""
     worker = Counting()
     ended: list[int] = []
     address = ("instance", "execution", 1, 1)
