@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 from perdure.clock import Clock
-from perdure.errors import Fenced, StoreError, StoreUnavailable
+from perdure.errors import Fenced, StoreError, StoreFull, StoreUnavailable
 from perdure.stores.contract import Head, Lease, Outcome, Store, Turn
 
 log = logging.getLogger("perdure")
@@ -18,6 +18,8 @@ TURNS_PER_COMMIT_MAX = 1_000
 """Bound of one transaction: more turns wait for the next."""
 PENDING_TURNS_MAX = 100_000
 """Bound of turns that wait for a commit; see `Committer.is_full`."""
+FULL_PAUSE_SECONDS = 0.5
+"""Between tries to commit to a store that has no room. New instances are refused, turns of others wait."""
 UNKNOWN_TRIES_MAX = 5
 """How often an unknown outcome is asked for before the lease is given up and recovery decides."""
 
@@ -56,9 +58,11 @@ class Committer:
     def is_idle(self) -> bool:
         return not self._pending and not self._in_flight
 
-    async def stop(self) -> None:
-        """Commit what is queued, then end."""
-        while not self.is_idle and self._task is not None and not self._task.done():
+    async def stop(self, seconds: float) -> None:
+        """Commit what is queued, as far as the store takes it within `seconds`, then end."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + seconds
+        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:
             await asyncio.sleep(0.001)
         await self.abandon()
 
@@ -83,11 +87,15 @@ class Committer:
             self.commits += 1
             self.turns += len(batch)
             for (_, settled), outcome in zip(batch, outcomes, strict=True):
-                settled(outcome)
+                if outcome is not None:
+                    settled(outcome)
+            pending.extendleft(
+                pair for pair, outcome in zip(reversed(batch), reversed(outcomes), strict=True) if outcome is None
+            )
             self._in_flight = 0
 
-    async def _commit(self, turns: list[Turn]) -> list[Outcome] | None:
-        """The outcome of each turn, None if the lease is lost."""
+    async def _commit(self, turns: list[Turn]) -> Sequence[Outcome | None] | None:
+        """The outcome of each turn (None: it has to be tried again); None if the lease is lost."""
         while True:
             token = self._clock.token()
             try:
@@ -100,6 +108,10 @@ class Committer:
                 if self._task is None:
                     return None
                 continue
+            except StoreFull as error:
+                log.error("commit of %d turns: %s; trying again until there is room", len(turns), error)
+                await asyncio.sleep(FULL_PAUSE_SECONDS)
+                return [Outcome.NO_ROOM if turn.expected is None else None for turn in turns]
             except StoreError as error:
                 self._give_up(f"the store refused a commit: {error}")
                 return None

@@ -15,7 +15,7 @@ from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
 from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
-from perdure.errors import InstanceExists, MailboxFull, StoreUnavailable
+from perdure.errors import InstanceExists, MailboxFull, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import NO_OPTIONS, START_WAIT, TIMEOUT_WAIT, Action, CallOptions
 from perdure.history.delivery import Gate
@@ -171,10 +171,10 @@ class Instance:
 
     def close(self) -> None:
         self._closed = True
-        for message in self._mailbox:
+        for message in (*self._batch, *self._mailbox):
             if not message.stored and message.answer is not None:
                 message.answer(StoreUnavailable(f"instance {self.id!r} left this node before its message was written; send it again"))
-        self._mailbox = []
+        self._batch, self._mailbox = _EMPTY, []
         self._drop_code()
 
     # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
@@ -457,6 +457,7 @@ class Instance:
         self._release(turn)
         self._answer(None)
         if self.head.status in FINISHED:
+            self._ignore_commands()
             self._services.finished(self, self._completed)
         elif turn.erase:
             self._begin_generation()
@@ -510,6 +511,13 @@ class Instance:
             if message.answer is not None:
                 message.answer(error)
 
+    def _ignore_commands(self) -> None:
+        """Answer those that came while the last turn was written as any that reach a run after its end."""
+        for message in self._mailbox:
+            if not message.stored and message.answer is not None:
+                message.answer(None)
+        self._mailbox = [message for message in self._mailbox if message.stored]
+
     def _next_turn(self) -> None:
         self._busy = False
         self._accepted = _EMPTY
@@ -520,16 +528,25 @@ class Instance:
         """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
         self._services.count(outcome)
         again = [message for message in self._mailbox if not message.stored]
-        answered: Exception | None = None
-        if outcome == contract.Outcome.EXISTS:
-            answered = InstanceExists(f"instance {self.id!r} exists and is not finished; use another id, or if_exists='return'", self.id)
-        elif outcome == contract.Outcome.TOO_LARGE:
-            answered = MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id)
+        refusal = self._refusal(outcome)
+        if refusal is not None:
+            self._answer(refusal)
         else:
-            again = [message for message in self._batch if not message.stored] + again
+            batch, self._batch = self._batch, _EMPTY
+            again = [message for message in batch if not message.stored] + again
         self._leave(again)
-        if answered is not None:
-            self._answer(answered)
+
+    def _refusal(self, outcome: contract.Outcome) -> Exception | None:
+        """What those hear whose messages cannot be taken; None if another try may do."""
+        match outcome:
+            case contract.Outcome.EXISTS:
+                return already_exists(self.id)
+            case contract.Outcome.TOO_LARGE:
+                return MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id)
+            case contract.Outcome.NO_ROOM:
+                return StoreFull(f"the store has no room for instance {self.id!r}; free some, then start it again")
+            case _:
+                return None
 
     def _leave(self, again: list[Message]) -> None:
         """Leave memory: what the store holds comes back with the next load, `again` is told to whoever is loaded then."""
@@ -553,8 +570,8 @@ class Instance:
         """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
         turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
         if turn is None:
-            self._leave([])
             self._answer(None)
+            self._leave([])
             return
         if stall is not None and turn.head is not None:
             self._services.stalled(self, stall)
@@ -565,8 +582,8 @@ class Instance:
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
-        self._leave([message for message in self._mailbox if not message.stored])
         self._answer(None)
+        self._leave([message for message in self._mailbox if not message.stored])
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
@@ -600,6 +617,10 @@ class Instance:
 
 _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
+
+
+def already_exists(id: str) -> InstanceExists:
+    return InstanceExists(f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id)
 
 
 def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:

@@ -13,7 +13,7 @@ from perdure.actors.rounds import Rounds
 from perdure.clock import Clock, ordered_id
 from perdure.codec import Payload
 from perdure.engine.diagnosis import explain
-from perdure.engine.instance import Instance
+from perdure.engine.instance import Instance, already_exists
 from perdure.engine.shard import Shard
 from perdure.errors import (
     EventNotRerunnable,
@@ -121,7 +121,7 @@ class Operations:
             return
         _forget_finished(shard, id)
         if shard.host.get(id) is not None:
-            raise InstanceExists(f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id)
+            raise already_exists(id)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         message = Message(started, None, head.execution, head.generation, answer=_answering(done))
         shard.start(Instance(shard, head, is_new=True), message)

@@ -23,6 +23,8 @@ from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, Open
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
+COMMIT_SECONDS_MIN = 5.0
+"""Closing waits at least so long for turns that are decided to be written."""
 Finished = Callable[[Head, RunCompleted], None]
 
 
@@ -80,7 +82,7 @@ class Shard:
         if self.commands_only:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self.attempts.drain(drain_seconds)
-        await self.committer.stop()
+        await self.committer.stop(max(drain_seconds, COMMIT_SECONDS_MIN))
         await self.host.stop()
 
     async def abandon(self) -> None:

@@ -207,13 +207,17 @@ class Turn(msgspec.Struct, gc=False):
 
 
 class Outcome(StrEnum):
-    """What became of one turn: `conflict` and `exists` mean its condition did not hold."""
+    """What became of one turn: `conflict` and `exists` mean its condition did not hold.
+
+    `no-room` is never a store's answer (it raises StoreFull) but the committer's, for a start that was refused.
+    """
 
     COMMITTED = "committed"
     FENCED = "fenced"
     CONFLICT = "conflict"
     EXISTS = "exists"
     TOO_LARGE = "too-large"
+    NO_ROOM = "no-room"
 
 
 class Delivery(StrEnum):
