@@ -190,6 +190,20 @@ def test_a_finished_instance_ignores_them_and_an_unknown_one_is_an_error(run, ap
     run(scenario)
 
 
+def test_an_event_that_comes_while_the_instance_ends_is_ignored_too(run, app):
+    @app.workflow
+    async def listen() -> int:
+        return await wait_for_event("n", int)
+
+    async def scenario():
+        async with app:
+            handle = await listen.start()
+            await asyncio.gather(*(handle.raise_event("n", number) for number in range(5)))
+            return await handle.result(5)
+
+    assert run(scenario) == 0
+
+
 def test_events_before_a_delayed_start_are_there_when_it_starts(run, app):
     from datetime import UTC, datetime, timedelta
 
