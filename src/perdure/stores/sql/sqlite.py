@@ -28,6 +28,8 @@ from perdure.stores.sql.schema import MIGRATIONS, statements
 from perdure.stores.sql.store import SqlStore
 
 T = TypeVar("T")
+Driver = Callable[..., sqlite3.Connection]
+"""What opens a connection: `sqlite3.connect`, or what takes its arguments and gives the like of its connection."""
 
 BUSY_SECONDS_MAX = 5.0
 """How long a transaction waits for another process's."""
@@ -70,7 +72,13 @@ SYNCHRONOUS = {"full": "full", "unsafe_normal": "normal"}
 """Values of the option: `unsafe_normal` may lose the newest commits when the power fails."""
 
 
-def open_store(url: str, runner: Callable[[str], Runner] = ThreadRunner) -> SqlStore:
+def open_store(
+    url: str,
+    runner: Callable[[str], Runner] = ThreadRunner,
+    *,
+    driver: Driver = sqlite3.connect,
+    checkpoint_pages: int = CHECKPOINT_PAGES,
+) -> SqlStore:
     """The store at `sqlite:///relative.db` or `sqlite:////absolute.db`, not yet opened.
 
     The one option is `?synchronous=full|unsafe_normal`. Raises InvalidArgument and UnknownConfiguration.
@@ -91,7 +99,10 @@ def open_store(url: str, runner: Callable[[str], Runner] = ThreadRunner) -> SqlS
         raise UnknownConfiguration(
             f"synchronous={synchronous!r} is unknown; there are {', '.join(SYNCHRONOUS)}"
         )
-    return SqlStore(SqliteDatabase(Path(path), SYNCHRONOUS[synchronous]), runner)
+    database = SqliteDatabase(
+        Path(path), SYNCHRONOUS[synchronous], driver=driver, checkpoint_pages=checkpoint_pages
+    )
+    return SqlStore(database, runner)
 
 
 class SqliteDatabase:
@@ -106,12 +117,16 @@ class SqliteDatabase:
         *,
         pages_max: int | None = None,
         row_bytes_max: int = 900_000_000,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
+        driver: Driver = sqlite3.connect,
         mounts: Path = Path("/proc/self/mountinfo"),
     ) -> None:
         # because a program may change its working directory while the store is open
         self._path = Path(os.path.abspath(path))
         self._synchronous = synchronous
         self._pages_max = pages_max
+        self._checkpoint_pages = checkpoint_pages
+        self._driver = driver
         self._mounts = mounts
         self._ownership = FileOwnership(self._path.with_name(self._path.name + ".owner"))
         self.row_bytes_max = row_bytes_max
@@ -145,7 +160,7 @@ class SqliteDatabase:
     def connect(self, *, write: bool) -> Connection:
         if write:
             self.check()
-        connection = sqlite3.connect(
+        connection = self._driver(
             self._path,
             timeout=BUSY_PAUSE_SECONDS if write else BUSY_SECONDS_MAX,
             isolation_level=None,
@@ -164,7 +179,7 @@ class SqliteDatabase:
         _write_ahead(connection)
         for pragma in (
             f"synchronous = {self._synchronous}",
-            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+            f"wal_autocheckpoint = {self._checkpoint_pages}",
             f"journal_size_limit = {LOG_BYTES_MAX}",
             f"cache_size = -{WRITER_CACHE_KIBIBYTES if write else READER_CACHE_KIBIBYTES}",
             "temp_store = memory",
