@@ -57,22 +57,26 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_four_processes_serve_one_file_and_one_takes_over_when_the_owner_is_killed(address: str) -> None:
-    asyncio.run(_scenario(Web(address)))
+    async def scenario() -> None:
+        no_reuse = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=address, timeout=20, limits=no_reuse) as client:
+            await _scenario(Web(client))
+
+    asyncio.run(scenario())
 
 
 class Web:
     """Requests over connections of their own, so that they reach all worker processes."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self.pids: set[int] = set()
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
 
     async def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer; asked again while a worker that was killed takes connections with it."""
-        async with asyncio.timeout(SECONDS), httpx.AsyncClient(base_url=self._address, timeout=20) as client:
+        async with asyncio.timeout(SECONDS):
             while True:
                 try:
-                    return await client.request(method, path, **options)
+                    return await self._client.request(method, path, **options)
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
 
