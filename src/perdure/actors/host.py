@@ -76,6 +76,7 @@ class Host:
         self._actors: OrderedDict[str, Actor] = OrderedDict()
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
         self._known_mail: set[tuple[str, str]] = set()
+        self._taken: set[tuple[str, str]] | None = None
         self._window = Window()
         self._loader = Rounds("loader", self._load_round)
         self._timers = Rounds("timers", self._timer_round)
@@ -209,14 +210,20 @@ class Host:
 
     def consumed(self, id: str, keys: Iterable[str]) -> None:
         """Mail that a committed turn took out of the store."""
-        self._known_mail.difference_update((id, key) for key in keys)
+        taken = [(id, key) for key in keys]
+        self._known_mail.difference_update(taken)
+        if self._taken is not None:
+            self._taken.update(taken)
 
     async def _mail_round(self) -> float | None:
         after = ""
         while True:
+            self._taken = set()
             page = await self._store.mail(self.lease, MAIL_PAGE, after)
+            taken, self._taken = self._taken, None
             for mail in page:
-                self.receive(mail)
+                if (mail.instance, mail.key) not in taken:  # because the page may be older than the commit that took it
+                    self.receive(mail)
             if len(page) < MAIL_PAGE:
                 return MAIL_POLL_SECONDS
             after = page[-1].instance

@@ -46,6 +46,10 @@ class Inbox:
             self._early.setdefault(name.casefold(), deque()).appendleft(future.result())
         return False
 
+    def close(self) -> None:
+        """Nobody listens any more: what arrives is kept."""
+        self._listeners.clear()
+
     def arrive(self, event: EventRaised) -> int | None:
         """Hand the event to who waits for it longest; that wait's number, None if it is kept."""
         key = event.name.casefold()

@@ -15,6 +15,8 @@ from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
+import msgspec
+
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge
 from perdure.history.actions import (
@@ -77,6 +79,7 @@ class Run:
         "_event_wait",
         "_inbox",
         "_keep_calls",
+        "_keeps_events",
         "_loop",
         "_main",
         "_number",
@@ -113,6 +116,7 @@ class Run:
         self._timers: dict[int, TimerHandle] | None = None
         self._inbox: Inbox | None = None
         self._continuation: ContinueRun | None = None
+        self._keeps_events = False
         self._random: random.Random | None = None
 
     # -- driven by the worker -------------------------------------------------------------------------------------
@@ -268,7 +272,10 @@ class Run:
     def continue_as_new(self, input: Payload, keep_events: bool) -> NoReturn:
         if self._sealed:
             raise Sealed
-        self._continuation = ContinueRun(input=input, events=self.unconsumed() if keep_events else [])
+        self._continuation = ContinueRun(input=input)
+        self._keeps_events = keep_events
+        if self._inbox is not None:
+            self._inbox.close()
         raise ContinueAsNew
 
     def random(self) -> random.Random:
@@ -325,9 +332,15 @@ class Run:
         if self._task is not None:
             self._task.cancel(event.reason)
 
+    def _continued(self) -> ContinueRun | None:
+        """The next generation, with what came until the end of the turn that asked for it."""
+        if self._continuation is None or not self._keeps_events:
+            return self._continuation
+        return msgspec.structs.replace(self._continuation, events=self.unconsumed())
+
     def _finish(self, task: Task) -> None:
         self.finished = True
-        action = self._continuation or _completion(task, self._keep_calls)
+        action = self._continued() or _completion(task, self._keep_calls)
         dropped = _WAITS if self._keep_calls else _WAITS + _CALLS
         self._actions = {key: value for key, value in self._actions.items() if not isinstance(value, dropped)}
         self._actions["end"] = action
