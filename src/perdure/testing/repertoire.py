@@ -218,20 +218,18 @@ async def _child(step: Child) -> int:
 
 
 async def _together(step: Together) -> list[int]:
-    match step.way:
-        case "gather":
-            return list(await asyncio.gather(*map(perform, step.parts)))
-        case "group":
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(perform(part)) for part in step.parts]
-            return [task.result() for task in tasks]
-        case _:
-            tasks = [asyncio.create_task(perform(part)) for part in step.parts]
-            try:
-                await asyncio.wait(tasks)
-            finally:
-                await _put_away(*tasks)
-            return [task.result() for task in tasks]
+    if step.way == "group":
+        async with asyncio.TaskGroup() as group:
+            members = [group.create_task(perform(part)) for part in step.parts]
+        return [member.result() for member in members]
+    tasks = [asyncio.create_task(perform(part)) for part in step.parts]
+    try:
+        if step.way == "gather":
+            return list(await asyncio.gather(*tasks))
+        await asyncio.wait(tasks)
+        return [task.result() for task in tasks]
+    finally:
+        await _put_away(*tasks)
 
 
 async def _quickest(step: Quickest) -> int:

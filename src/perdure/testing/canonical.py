@@ -1,0 +1,179 @@
+"""The canonical workflows: one of each kind, small enough that every operation of the store can be made to fail once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+from perdure import continue_as_new, wait_for_event
+from perdure.codec import encode, encode_arguments
+from perdure.errors import ActivityFailed
+from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.sdk.definitions import Definitions, Workflow
+from perdure.sdk.generator import WorkflowContext, when_all
+from perdure.stores.contract import Status
+from perdure.testing.programs import How
+from perdure.testing.repertoire import ACTIVITIES, HANGS, STAGE
+from perdure.testing.world import Command, Role
+
+OK, SLOW, FLAKY, FAILS, THREAD = (ACTIVITIES[how] for how in (How.OK, How.SLOW, How.FLAKY, How.FAILS, How.THREAD))
+
+
+async def chaining(mark: int) -> int:
+    return await OK(mark) + await THREAD(mark + 1) + await SLOW(mark + 2)
+
+
+async def fan_out(mark: int) -> int:
+    return sum(await asyncio.gather(*(SLOW(mark + place) for place in range(5))))
+
+
+async def parent(mark: int) -> int:
+    first = await CHAINING(mark)
+    return first + await CHAINING.with_options(id="named child")(mark)
+
+
+async def detaching(mark: int) -> int:
+    handle = await CHAINING.with_options(id="detached child").start(mark)
+    return await OK(mark) + len(handle.id)
+
+
+async def timer(mark: int) -> int:
+    await asyncio.sleep(0.5)
+    value = await OK(mark)
+    await asyncio.sleep(40.0)
+    return value
+
+
+async def early_event(mark: int) -> int:
+    await asyncio.sleep(1.0)
+    return int(await wait_for_event("go", int)) + int(await wait_for_event("GO", int)) * 10 + await OK(mark)
+
+
+async def missed_event(mark: int) -> int:
+    try:
+        async with asyncio.timeout(0.5):
+            await wait_for_event("never")
+    except TimeoutError:
+        async with asyncio.timeout(1_000):
+            return int(await wait_for_event("go", int)) + await OK(mark)
+    return 0
+
+
+async def retried(mark: int) -> int:
+    return await FLAKY(mark)
+
+
+async def exhausted(mark: int) -> int:
+    try:
+        return await FAILS(mark)
+    except ActivityFailed as error:
+        return -error.attempt
+
+
+async def continuing(rounds: int, heard: list[int]) -> list[int]:
+    """Each round hears one event; events must come in the order in which they were raised."""
+    await asyncio.sleep(0.3)
+    heard = [*heard, int(await wait_for_event("go", int))]
+    await OK(100 + rounds)
+    if rounds > 1:
+        continue_as_new(rounds - 1, heard, keep_events=True)
+    return heard
+
+
+async def compensating(mark: int) -> int:
+    await OK(mark)
+    try:
+        await OK(mark + 1)
+        await HANGS(mark + 2)
+    finally:
+        await OK(mark + 3)
+        await OK(mark + 4)
+    return mark
+
+
+async def suspended(mark: int) -> int:
+    total = await SLOW(mark)
+    await asyncio.sleep(0.2)
+    return total + await OK(mark + 1)
+
+
+async def stopped(mark: int) -> int:
+    return await HANGING(mark) + await OK(mark)
+
+
+async def hanging(mark: int) -> int:
+    return await HANGS(mark)
+
+
+async def grouped(mark: int) -> int:
+    result = 0
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(OK(mark))
+            group.create_task(FAILS(mark + 1))
+            group.create_task(HANGS(mark + 2))
+            group.create_task(asyncio.sleep(500))
+    except* ActivityFailed as errors:
+        result = len(errors.exceptions)
+    return result + await OK(mark + 3)
+
+
+def generated(ctx: WorkflowContext, mark: int) -> Generator[Any, Any, int]:
+    first = yield ctx.call_activity(OK, input=mark)
+    both = yield when_all([ctx.call_activity(SLOW, input=mark + 1), ctx.call_child_workflow(CHAINING, input=mark + 2)])
+    heard = yield ctx.wait_for_external_event("go")
+    return first + sum(both) + heard
+
+
+CHAINING: Workflow[[int], int] = Workflow(chaining, "chaining", STAGE)
+HANGING: Workflow[[int], int] = Workflow(hanging, "hanging", STAGE)
+
+
+def _go(value: int) -> Callable[[int], Any]:
+    return lambda at: EventRaised(at=at, name="Go", data=encode(value))
+
+
+def _role(
+    function: Callable[..., Any], value: Any, *commands: Command, input: tuple[Any, ...] = (7,), status: Status = Status.COMPLETED
+) -> tuple[str, Role]:
+    name = function.__name__
+    return name, Role(name, name, encode_arguments(input, {}), {status: value}, commands)
+
+
+CHAIN = 7 + 8 + 9
+ROLES: dict[str, Role] = dict(
+    (
+        _role(chaining, CHAIN),
+        _role(fan_out, 7 + 8 + 9 + 10 + 11),
+        _role(parent, 2 * CHAIN),
+        _role(detaching, 7 + len("detached child")),
+        _role(timer, 7),
+        _role(early_event, 1 + 20 + 7, Command(0.0, _go(1)), Command(2.0, _go(2))),
+        _role(missed_event, 3 + 7, Command(1.5, _go(3))),
+        _role(retried, 7),
+        _role(exhausted, -2),
+        _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
+        _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
+        _role(suspended, 15, Command(0.0, lambda at: RunSuspended(at=at)), Command(3.0, lambda at: RunResumed(at=at))),
+        _role(stopped, None, Command(1.0, lambda at: RunTerminated(at=at, recursive=True)), status=Status.TERMINATED),
+        _role(grouped, 1 + 10),
+        _role(generated, 7 + 8 + 9 + 10 + 11 + 5, Command(0.0, _go(5))),
+    )
+)
+"""One instance of each, with what is sent to it and what it must give."""
+
+
+def definitions() -> Definitions:
+    made = Definitions()
+    for activity in (*ACTIVITIES.values(), HANGS):
+        made.add(activity)
+    functions = (
+        fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing, compensating,
+        suspended, stopped, grouped, generated,
+    )  # fmt: skip
+    for function in functions:
+        made.add(Workflow(function, function.__name__, STAGE))
+    made.add(CHAINING)
+    made.add(HANGING)
+    return made
