@@ -29,7 +29,7 @@ from perdure.stores.sql.store import SqlStore
 
 T = TypeVar("T")
 Driver = Callable[..., sqlite3.Connection]
-"""What opens a connection: `sqlite3.connect`, or what takes its arguments and gives the like of its connection."""
+"""What opens a connection: `sqlite3.connect`, or what is called and answers like it."""
 
 BUSY_SECONDS_MAX = 5.0
 """How long a transaction waits for another process's."""
