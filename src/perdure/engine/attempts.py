@@ -6,13 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-import msgspec
-
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.ports import Executor
-from perdure.history.actions import NO_OPTIONS, CallOptions
 from perdure.history.events import Failure
+from perdure.history.options import decode_options
 from perdure.history.work import Attempt, Outcome
 from perdure.stores.contract import Wait
 
@@ -24,7 +22,6 @@ DETAILS_FLUSH_SECONDS = 1.0
 
 Ended = Callable[["Running", Outcome], None]
 Flush = Callable[["Running", Payload], None]
-_options_decoder = msgspec.json.Decoder(CallOptions)
 
 
 class Running:
@@ -50,7 +47,7 @@ class Running:
         self.app = app
         self.address = address
         self.wait = wait
-        self.options = _options_decoder.decode(wait.options) if wait.options else NO_OPTIONS
+        self.options = decode_options(wait.options)
         self.task: asyncio.Task[None] | None = None
         self.started = 0
         self.cancelled = False

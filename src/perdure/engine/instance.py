@@ -17,8 +17,9 @@ from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
 from perdure.errors import InstanceExists, MailboxFull, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
-from perdure.history.actions import NO_OPTIONS, START_WAIT, TIMEOUT_WAIT, Action, CallOptions
+from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
 from perdure.history.delivery import Gate
+from perdure.history.draft import Draft
 from perdure.history.events import (
     ActivityFailed,
     Failure,
@@ -33,8 +34,10 @@ from perdure.history.events import (
     encode_event,
     encode_segment,
 )
+from perdure.history.fork import adopt
+from perdure.history.options import decode_options
 from perdure.history.retry import next_attempt
-from perdure.history.settle import Draft, adopt, finish, record, settle
+from perdure.history.settle import finish, record, settle
 from perdure.history.work import Identity, Stall
 from perdure.stores import contract
 from perdure.stores.contract import (
@@ -53,7 +56,6 @@ log = logging.getLogger("perdure")
 HISTORY_EVENTS_WARN = 50_000
 HISTORY_EVENTS_MAX = 1_000_000
 """A run whose history is longer stalls; continue_as_new is the remedy."""
-_options_decoder = msgspec.json.Decoder(CallOptions)
 
 
 class Services(Protocol):
@@ -273,8 +275,8 @@ class Instance:
     def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
         if self.head.status in FINISHED:
             return None
-        options = _options_decoder.decode(wait.options) if wait.options else NO_OPTIONS
-        return next_attempt(options.retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
+        retry = decode_options(wait.options).retry
+        return next_attempt(retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
 
     def _execute(self, events: list[Any]) -> None:
         live = self._too_long() or self._live or (self._open() if events else None)

@@ -25,6 +25,7 @@ from perdure.errors import (
     InvalidArgument,
     MailboxFull,
 )
+from perdure.history.creation import creation, pending_head
 from perdure.history.events import (
     RunCompleted,
     RunForked,
@@ -34,7 +35,6 @@ from perdure.history.events import (
     encode_event,
 )
 from perdure.history.fork import fork
-from perdure.history.settle import creation, pending_head
 from perdure.history.state import Explanation, InstanceState, state_of
 from perdure.history.work import StartOptions
 from perdure.stores.contract import FINISHED, Creation, Delivery, EngineStore, Head, Mail, Query, Segment

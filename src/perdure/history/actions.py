@@ -13,34 +13,12 @@ from msgspec import Raw
 
 from perdure.codec import Payload
 from perdure.history.events import Failure, Router, TimerOrigin, Trace
+from perdure.history.options import NO_OPTIONS, CallOptions
 
 FIRST_EVENT_WAIT = -10
 """Numbers above it and below 0 are the engine's own waits: START_WAIT and TIMEOUT_WAIT."""
 START_WAIT = -1
 TIMEOUT_WAIT = -2
-
-
-class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """How often and when a failed attempt is made again. Times in seconds; None: no bound."""
-
-    max_attempts: int | None = None
-    initial_interval: float = 1.0
-    backoff: float = 2.0
-    max_interval: float | None = None
-    jitter: float = 0.0
-    total_timeout: float | None = None
-    non_retryable: tuple[str, ...] = ()
-
-
-class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What the engine must know of an activity call to run its attempts. Times in seconds."""
-
-    retry: RetryPolicy | None = None
-    timeout: float | None = None
-    heartbeat_timeout: float | None = None
-
-
-NO_OPTIONS = CallOptions()
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):

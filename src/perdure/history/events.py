@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from perdure.codec import Payload
+from perdure.history.options import CallOptions
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -188,6 +189,7 @@ class ActivityScheduled(Event, frozen=True):
     trace: Trace | None = None
     rerun_of: str | None = None
     propagation: int | None = None
+    options: CallOptions | None = None
 
 
 class ActivityCompleted(Event, frozen=True):

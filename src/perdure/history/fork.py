@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from perdure.codec import Payload
+from perdure.history.actions import CreateChild
 from perdure.history.delivery import turns
+from perdure.history.draft import Draft
 from perdure.history.events import (
     CONFIRMATIONS,
     ActivityCanceled,
@@ -28,6 +30,9 @@ from perdure.history.events import (
     TimerFired,
     TurnStarted,
 )
+from perdure.history.options import encode_options
+from perdure.history.settle import create_child
+from perdure.stores.contract import ANSWERED, Status, Wait
 
 RERUNNABLE = (ActivityScheduled, TimerCreated, ChildCreated)
 _CLOSING = (
@@ -82,3 +87,51 @@ def still_open(events: Iterable[Any]) -> list[Any]:
         elif isinstance(event, _CLOSING):
             found.pop(event.number, None)
     return list(found.values())
+
+
+def adopt(draft: Draft, forked: RunForked) -> None:
+    """The first turn of a fork: history as it was, open calls again, and the next arrivals as mail to itself."""
+    head = draft.head
+    draft.events = list(forked.history)
+    draft.fields["status"] = Status.RUNNING
+    answered = {event.number for event in forked.arrivals if hasattr(event, "number")}
+    for event in still_open(forked.history):
+        if event.number in answered:
+            draft.opened[event.number] = _answered(draft, event)
+        else:
+            _REOPEN[type(event)](draft, event)
+    for event in forked.arrivals:
+        draft.send(head.id, event, head.execution, head.generation)
+
+
+def _answered(draft: Draft, event: ActivityScheduled | TimerCreated | ChildCreated) -> Wait:
+    """A wait that is there to take its reply, and that nobody shall run again."""
+    kind = _KINDS[type(event)]
+    return Wait(event.number, kind, event.name or kind, draft.at, state=ANSWERED)
+
+
+def _reopen_activity(draft: Draft, event: ActivityScheduled) -> None:
+    draft.opened[event.number] = Wait(
+        number=event.number, kind="activity", name=event.name, since=draft.at, on=event.app, attempt=1, input=event.input,
+        options=encode_options(event.options),
+    )
+
+
+def _reopen_timer(draft: Draft, event: TimerCreated) -> None:
+    draft.opened[event.number] = Wait(event.number, "timer", event.name or "timer", draft.at, event.due)
+
+
+def _reopen_child(draft: Draft, event: ChildCreated) -> None:
+    kept = draft.events
+    draft.events = []
+    action = CreateChild(number=event.number, name=event.name, input=event.input, app=event.app, tags=event.tags)
+    create_child(draft, action)
+    draft.events = kept
+
+
+_KINDS: dict[type, str] = {ActivityScheduled: "activity", TimerCreated: "timer", ChildCreated: "child"}
+_REOPEN: dict[type, Callable[[Draft, Any], None]] = {
+    ActivityScheduled: _reopen_activity,
+    TimerCreated: _reopen_timer,
+    ChildCreated: _reopen_child,
+}

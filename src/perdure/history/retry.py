@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.history.actions import RetryPolicy
 from perdure.history.events import Failure
+from perdure.history.options import RetryPolicy
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from perdure.codec import Payload
 from perdure.history.actions import (
-    NO_OPTIONS,
     START_WAIT,
     TIMEOUT_WAIT,
     Action,
@@ -29,6 +25,8 @@ from perdure.history.actions import (
     TerminateInstance,
     WaitForEvent,
 )
+from perdure.history.creation import child_id, creation, execution_of, parent_call, parent_of, pending_head
+from perdure.history.draft import Draft
 from perdure.history.events import (
     ActivityCanceled,
     ActivityScheduled,
@@ -43,69 +41,16 @@ from perdure.history.events import (
     Parent,
     RunCancelRequested,
     RunCompleted,
-    RunForked,
     RunResumed,
     RunStarted,
     RunSuspended,
     RunTerminated,
     TimerCanceled,
     TimerCreated,
-    TurnStarted,
     encode_event,
 )
-from perdure.history.fork import still_open
-from perdure.stores.contract import ANSWERED, Creation, Halt, Head, Mail, Status, Wait, WaitKind
-
-_options_encoder = msgspec.json.Encoder()
-
-
-class Draft:
-    """What a turn will commit, while it is being decided."""
-
-    __slots__ = (
-        "at",
-        "changed",
-        "closed",
-        "completed",
-        "created",
-        "erase",
-        "events",
-        "fields",
-        "head",
-        "index",
-        "mail",
-        "opened",
-        "waits",
-    )
-
-    def __init__(self, head: Head, waits: Mapping[int, Wait], at: int) -> None:
-        self.head = head
-        self.waits = waits
-        self.at = at
-        self.events: list[Any] = [TurnStarted(at=at)]
-        self.opened: dict[int, Wait] = {}
-        self.changed: list[Wait] = []
-        self.closed: list[int] = []
-        self.mail: list[Mail] = []
-        self.created: list[Creation] = []
-        self.fields: dict[str, Any] = {}
-        self.erase = False
-        self.completed: RunCompleted | None = None
-        self.index = 0
-
-    def new_head(self) -> Head | None:
-        """The head to store, None if only its sequence and time advance."""
-        if not self.fields:
-            return None
-        changes = {**self.fields, "sequence": self.head.sequence + 1, "updated": self.at}
-        return msgspec.structs.replace(self.head, **changes)
-
-    def send(self, instance: str, event: Any, execution: str | None = None, generation: int | None = None) -> None:
-        """Queue mail; its id is (run, sequence, index), so that a repeated turn sends the same."""
-        head = self.head
-        self.index += 1
-        key = f"{head.id}/{head.execution}.{head.generation}/{head.sequence + 1}.{self.index}"
-        self.mail.append(Mail(instance, key, encode_event(event), self.at, execution, generation))
+from perdure.history.options import NO_OPTIONS, encode_options
+from perdure.stores.contract import Halt, Head, Mail, Status, Wait, WaitKind
 
 
 def settle(
@@ -153,57 +98,6 @@ def start_head(draft: Draft, event: RunStarted) -> None:
         draft.opened[TIMEOUT_WAIT] = Wait(TIMEOUT_WAIT, WaitKind.TIMEOUT, "run timeout", draft.at, due)
 
 
-def parent_of(head: Head) -> Parent | None:
-    """Who waits for this run, if it is a child."""
-    found = head.more.get("parent")
-    return msgspec.convert(found, Parent) if found else None
-
-
-def parent_call(parent: Parent) -> str:
-    """The identity of a child's creation: the same call creates the same child."""
-    return f"{parent.execution}.{parent.generation}.{parent.number}"
-
-
-def child_id(head: Head, number: int) -> str:
-    """The id of a child that was given none: the parent's, generation if not the first, and the number in hex."""
-    generation = "" if head.generation == 1 else f"{head.generation:x}."
-    return f"{head.id}:{generation}{number:04x}"
-
-
-def creation(
-    head: Head, started: RunStarted, key: str, at: int, *, refusal: Mail | None = None, unique: bool = False
-) -> Creation:
-    """A new instance with its start mail; delayed if `started.scheduled` lies ahead."""
-    waits: tuple[Wait, ...] = ()
-    if started.scheduled is not None and started.scheduled > at:
-        waits = (Wait(START_WAIT, WaitKind.START, "start", at, started.scheduled),)
-    mail = Mail(head.id, key, encode_event(started), at, head.execution, head.generation)
-    parent = parent_of(head)
-    return Creation(head, mail, waits, parent_call(parent) if parent else None, refusal, unique)
-
-
-def pending_head(app: str, instance: str, started: RunStarted, at: int) -> Head:
-    """The head of an instance that no turn has run yet."""
-    more: dict[str, Any] = {}
-    if started.parent is not None:
-        more["parent"] = msgspec.to_builtins(started.parent)
-    return Head(
-        id=instance,
-        app=app,
-        name=started.name,
-        status=Status.PENDING,
-        execution=started.execution,
-        generation=started.generation,
-        sequence=0,
-        created=at,
-        updated=at,
-        parent=started.parent.instance if started.parent else None,
-        tags=started.tags,
-        version=started.version,
-        more=more,
-    )
-
-
 # -- events that the engine itself obeys --------------------------------------------------------------------------
 
 
@@ -228,6 +122,7 @@ _RECORD: dict[type, Callable[[Draft, Any], None]] = {
 
 
 def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
+    options = None if action.options is NO_OPTIONS else action.options
     draft.events.append(
         ActivityScheduled(
             at=draft.at,
@@ -241,6 +136,7 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
             trace=action.trace,
             propagation=action.propagation,
             router=action.router,
+            options=options,
         )
     )
     draft.opened[action.number] = Wait(
@@ -252,7 +148,7 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
         line=action.line,
         attempt=1,
         input=action.input,
-        options=None if action.options is NO_OPTIONS else _options_encoder.encode(action.options),
+        options=encode_options(options),
     )
 
 
@@ -261,7 +157,7 @@ def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
     draft.closed.append(action.number)
 
 
-def _create_child(draft: Draft, action: CreateChild) -> None:
+def create_child(draft: Draft, action: CreateChild) -> None:
     head = draft.head
     instance = action.instance or child_id(head, action.number)
     draft.events.append(
@@ -310,12 +206,6 @@ def _create_child(draft: Draft, action: CreateChild) -> None:
     )
     new = pending_head(action.app or head.app, instance, started, draft.at)
     draft.created.append(creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal))
-
-
-def execution_of(head: Head, number: int) -> str:
-    """A child's execution id: derived, so that a repeated turn creates the same run, and as unique as the parent's."""
-    text = f"{head.execution}.{head.generation}.{number}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _cancel_child(draft: Draft, action: CancelChild) -> None:
@@ -468,7 +358,7 @@ def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | No
 _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     ScheduleActivity: _schedule_activity,
     CancelActivity: _cancel_activity,
-    CreateChild: _create_child,
+    CreateChild: create_child,
     CancelChild: _cancel_child,
     CreateDetached: _create_detached,
     CreateTimer: _create_timer,
@@ -480,51 +370,4 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     SetStatus: _set_status,
     CompleteRun: _complete,
     ContinueRun: _continue,
-}
-
-
-def adopt(draft: Draft, forked: RunForked) -> None:
-    """The first turn of a fork: history as it was, open calls again, and the next arrivals as mail to itself."""
-    head = draft.head
-    draft.events = list(forked.history)
-    draft.fields["status"] = Status.RUNNING
-    answered = {event.number for event in forked.arrivals if hasattr(event, "number")}
-    for event in still_open(forked.history):
-        if event.number in answered:
-            draft.opened[event.number] = _answered(draft, event)
-        else:
-            _REOPEN[type(event)](draft, event)
-    for event in forked.arrivals:
-        draft.send(head.id, event, head.execution, head.generation)
-
-
-def _answered(draft: Draft, event: ActivityScheduled | TimerCreated | ChildCreated) -> Wait:
-    """A wait that is there to take its reply, and that nobody shall run again."""
-    kind = _KINDS[type(event)]
-    return Wait(event.number, kind, event.name or kind, draft.at, state=ANSWERED)
-
-
-def _reopen_activity(draft: Draft, event: ActivityScheduled) -> None:
-    draft.opened[event.number] = Wait(
-        number=event.number, kind="activity", name=event.name, since=draft.at, on=event.app, attempt=1, input=event.input
-    )
-
-
-def _reopen_timer(draft: Draft, event: TimerCreated) -> None:
-    draft.opened[event.number] = Wait(event.number, "timer", event.name or "timer", draft.at, event.due)
-
-
-def _reopen_child(draft: Draft, event: ChildCreated) -> None:
-    kept = draft.events
-    draft.events = []
-    action = CreateChild(number=event.number, name=event.name, input=event.input, app=event.app, tags=event.tags)
-    _create_child(draft, action)
-    draft.events = kept
-
-
-_KINDS: dict[type, str] = {ActivityScheduled: "activity", TimerCreated: "timer", ChildCreated: "child"}
-_REOPEN: dict[type, Callable[[Draft, Any], None]] = {
-    ActivityScheduled: _reopen_activity,
-    TimerCreated: _reopen_timer,
-    ChildCreated: _reopen_child,
 }

@@ -12,11 +12,11 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from perdure.codec import NOTHING, Payload, Signature, encode_arguments
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
-from perdure.history.actions import CallOptions, CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
+from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
+from perdure.history.options import CallOptions
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Handle
-from perdure.sdk.determinism import check_function
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.generator import drive
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
@@ -261,6 +261,10 @@ def check_workflow_function(function: Callable[..., Any]) -> None:
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be `async def`, or a generator function of Dapr's style, to be a workflow"
         )
+    from perdure.sdk.determinism import (
+        check_function,  # because `ast` is slow to import and clients define nothing
+    )
+
     findings = check_function(function)
     if findings:
         raise NotDeterministic(

@@ -9,7 +9,7 @@ import msgspec
 
 from perdure.clock import to_microseconds
 from perdure.errors import InvalidArgument
-from perdure.history.actions import NO_OPTIONS, CallOptions, RetryPolicy
+from perdure.history.options import NO_OPTIONS, CallOptions, RetryPolicy
 from perdure.history.work import StartOptions
 
 ID_BYTES_MAX = 1_024

@@ -1,0 +1,69 @@
+"""How an instance comes to be: its ids, its first head, and the mail that starts it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from perdure.history.actions import START_WAIT
+from perdure.history.events import Parent, RunStarted, encode_event
+from perdure.stores.contract import Creation, Head, Mail, Status, Wait, WaitKind
+
+
+def pending_head(app: str, instance: str, started: RunStarted, at: int) -> Head:
+    """The head of an instance that no turn has run yet."""
+    more: dict[str, Any] = {}
+    if started.parent is not None:
+        more["parent"] = msgspec.to_builtins(started.parent)
+    return Head(
+        id=instance,
+        app=app,
+        name=started.name,
+        status=Status.PENDING,
+        execution=started.execution,
+        generation=started.generation,
+        sequence=0,
+        created=at,
+        updated=at,
+        parent=started.parent.instance if started.parent else None,
+        tags=started.tags,
+        version=started.version,
+        more=more,
+    )
+
+
+def creation(
+    head: Head, started: RunStarted, key: str, at: int, *, refusal: Mail | None = None, unique: bool = False
+) -> Creation:
+    """A new instance with its start mail; delayed if `started.scheduled` lies ahead."""
+    waits: tuple[Wait, ...] = ()
+    if started.scheduled is not None and started.scheduled > at:
+        waits = (Wait(START_WAIT, WaitKind.START, "start", at, started.scheduled),)
+    mail = Mail(head.id, key, encode_event(started), at, head.execution, head.generation)
+    parent = parent_of(head)
+    return Creation(head, mail, waits, parent_call(parent) if parent else None, refusal, unique)
+
+
+def parent_of(head: Head) -> Parent | None:
+    """Who waits for this run, if it is a child."""
+    found = head.more.get("parent")
+    return msgspec.convert(found, Parent) if found else None
+
+
+def parent_call(parent: Parent) -> str:
+    """The identity of a child's creation: the same call creates the same child."""
+    return f"{parent.execution}.{parent.generation}.{parent.number}"
+
+
+def child_id(head: Head, number: int) -> str:
+    """The id of a child that was given none: the parent's, generation if not the first, and the number in hex."""
+    generation = "" if head.generation == 1 else f"{head.generation:x}."
+    return f"{head.id}:{generation}{number:04x}"
+
+
+def execution_of(head: Head, number: int) -> str:
+    """A child's execution id: derived, so that a repeated turn creates the same run, and as unique as the parent's."""
+    text = f"{head.execution}.{head.generation}.{number}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
