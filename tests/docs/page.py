@@ -17,7 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "llms.txt", *(ROOT / "docs").rglob("*.md")])
-ROOT_PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")]
+NEAR = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md", "examples/README.md")
+NEIGHBOURS = [ROOT / name for name in NEAR]
+"""Pages that belong to somebody else, whose links are checked all the same."""
 
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _NOTE = re.compile(r"^<!--\s*(not run:.+|program|output)\s*-->$")
@@ -28,7 +30,7 @@ _MODULE = "documents_page"
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. `line` is that of its first line of text, from 1; `note` is the HTML comment right before it."""
+    """A fenced block: `line` is its first line of text, from 1; `note` the HTML comment right before it."""
 
     language: str
     text: str
@@ -78,9 +80,9 @@ def runs(page: Path) -> list[tuple[Block, str | None]]:
 
 
 def run_page(page: Path) -> None:
-    """Run the blocks of a page one after the other in one namespace and one event loop, `await` at top level included.
+    """Run the blocks of a page one after the other, in one namespace and one event loop.
 
-    Raises AssertionError if a block prints something else than the page says.
+    They may use `await` at top level. Raises AssertionError if one prints something else than its page says.
     """
     name = of(page)
     module = types.ModuleType(_MODULE)
