@@ -530,6 +530,7 @@ class Instance:
     def _refused(self, outcome: contract.Outcome) -> None:
         """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
         self._services.count(outcome)
+        self._put_back()
         again = [message for message in self._mailbox if not message.stored]
         refusal = self._refusal(outcome)
         if refusal is not None:
@@ -550,6 +551,13 @@ class Instance:
                 return StoreFull(f"the store has no room for instance {self.id!r}; free some, then start it again")
             case _:
                 return None
+
+    def _put_back(self) -> None:
+        """Stored messages of the batch wait again: what is untaken when the instance leaves comes with the next load."""
+        stored = [message for message in self._batch if message.stored]
+        if stored:
+            self._batch = [message for message in self._batch if not message.stored]
+            self._mailbox = stored + self._mailbox
 
     def _leave(self, again: list[Message]) -> None:
         """Leave memory: what the store holds comes back with the next load, `again` is told to whoever is loaded then."""
@@ -573,6 +581,7 @@ class Instance:
         """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
         turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
         if turn is None:
+            self._put_back()
             self._answer(None)
             self._leave([])
             return
@@ -585,6 +594,7 @@ class Instance:
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
+        self._put_back()
         self._answer(None)
         self._leave([message for message in self._mailbox if not message.stored])
 
