@@ -5,7 +5,9 @@
 """
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import re
 import sys
 import textwrap
@@ -51,6 +53,12 @@ FOR_THE_ENGINE = {
 }
 """Public in Python's sense, and not meant for users."""
 
+BOUND_ENDINGS = ("_MAX", "_MIN", "_SECONDS", "_PAGE", "_ROUND", "_BATCH")
+"""How the names of bounds end."""
+
+DOORS = ("__main__", "app", "cli", "testing")
+"""Rooms whose bounds are their own affair."""
+
 
 def main(arguments: list[str]) -> int:
     """Write or check every page."""
@@ -76,6 +84,7 @@ def pages() -> dict[str, str]:
         "events.md": _page("Events and actions", _events()),
         "store.md": _page("The store contract", _store()),
         "lint.md": _page("Rules of the lint", _lint()),
+        "bounds.md": _page("Bounds", _bounds()),
     }
 
 
@@ -290,6 +299,35 @@ def _lint() -> Iterator[str]:
         if rule.ordinary:
             yield f"Allowed: {_codes(rule.ordinary)}"
     yield f"`{determinism.UNREADABLE}` says that a file cannot be read as Python."
+
+
+# -- bounds.md --------------------------------------------------------------------------------
+
+
+def _bounds() -> Iterator[str]:
+    yield "Every queue, cache, batch and pause has a bound with a name. Names of time say their unit."
+    yield "Those that an app can set are among [its settings](api.md#settings-of-an-app)."
+    for module in _modules():
+        told = _documented(module)
+        rows = [
+            (f"`{name}`", f"`{value}`", _one_line(told.get(name, "")))
+            for name, value in vars(module).items()
+            if name.endswith(BOUND_ENDINGS) and f"\n{name} = " in inspect.getsource(module)
+        ]
+        if rows:
+            yield f"## {module.__name__}"
+            yield _table(("name", "value", "what"), rows)
+
+
+def _modules() -> Iterator[ModuleType]:
+    """The modules of the package below its doors, by name."""
+    found = pkgutil.walk_packages(perdure.__path__, "perdure.", onerror=_refuse)
+    names = sorted(info.name for info in found if info.name.split(".")[1] not in DOORS)
+    yield from map(importlib.import_module, names)
+
+
+def _refuse(name: str) -> None:
+    raise ImportError(name)
 
 
 # -- pieces ----------------------------------------------------------------------------------------
