@@ -231,7 +231,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.failures.append(f"{context.get('message')}: {_described(context.get('exception'))}")
+        if not isinstance(context.get("future"), SimFuture):  # because who waited for it may have died
+            self.failures.append(f"{context.get('message')}: {_described(context.get('exception'))}")
 
     def __repr__(self) -> str:
         return f"<SimLoop at {self._now:.6f} s: {len(self._ready)} ready, {len(self._timers)} timers, {self.steps} steps>"

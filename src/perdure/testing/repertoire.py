@@ -245,7 +245,8 @@ async def _quickest(step: Quickest) -> int:
 async def _put_away(*tasks: asyncio.Task[int]) -> None:
     """Cancel what is not done, and let it unwind: a run that ends earlier would take its compensations along."""
     for task in tasks:
-        task.cancel()
+        if not task.cancelling():  # because a second cancellation would cut a compensation short
+            task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
