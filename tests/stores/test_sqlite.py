@@ -211,6 +211,21 @@ class TestPlace:
 
 
 class TestTrouble:
+    def test_a_new_file_that_another_process_is_switching_is_waited_for(self, tmp_path: Path) -> None:
+        path = tmp_path / "new.db"
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("begin exclusive")  # as `pragma journal_mode = wal` does, for a moment
+        switched = threading.Timer(0.3, other.close)
+        switched.start()
+
+        async def scenario() -> None:
+            store = open_store(f"sqlite:///{path}")
+            await store.open()
+            await store.close()
+
+        asyncio.run(scenario())
+        switched.join()
+
     def test_a_damaged_page_is_corrupt_and_said_so(self, tmp_path: Path) -> None:
         async def fill(store: SqlStore) -> None:
             scene = await Scene.of(store)

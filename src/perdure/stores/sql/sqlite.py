@@ -174,8 +174,9 @@ class SqliteDatabase:
         return SqliteConnection(connection)
 
     def _prepare(self, connection: sqlite3.Connection, write: bool) -> None:
-        # first of all, because the journal of another program's database is not ours to switch
-        _format(SqliteConnection(connection), self._path)
+        # first of all, because the journal of another program's database is not ours to switch; patiently,
+        # because another process may be switching that of a new file
+        patiently(lambda: _format(SqliteConnection(connection), self._path))
         _write_ahead(connection)
         for pragma in (
             f"synchronous = {self._synchronous}",
