@@ -14,6 +14,7 @@ from perdure.actors.message import Message, from_mail
 from perdure.actors.rounds import Rounds
 from perdure.clock import Clock
 from perdure.errors import StoreUnavailable
+from perdure.scheduler.pace import PACE, Pace
 from perdure.scheduler.window import Window
 from perdure.stores.contract import EngineStore, Lease, Loaded, Mail
 
@@ -27,8 +28,6 @@ FIRES_PER_ROUND = 1_000
 """Due waits that fire before the event loop gets its turn."""
 MAIL_PAGE = 1_000
 SETTLE_LOOK_SECONDS = 0.005
-MAIL_POLL_SECONDS = 1.0
-"""How often mail is looked for when no hint comes."""
 
 
 class Actor(Protocol):
@@ -64,6 +63,7 @@ class Host:
         committer: Committer,
         restore: Callable[[Loaded], Actor],
         activations_max: int = ACTIVATIONS_MAX,
+        pace: Pace = PACE,
     ) -> None:
         self.lease = lease
         self.committer = committer
@@ -77,7 +77,8 @@ class Host:
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
         self._known_mail: set[tuple[str, str]] = set()
         self._taken: set[tuple[str, str]] | None = None
-        self._window = Window()
+        self._window = Window(pace.window_seconds)
+        self._mail_seconds = pace.mail_seconds
         self._loader = Rounds("loader", self._load_round)
         self._timers = Rounds("timers", self._timer_round)
         self._poller = Rounds("mail", self._mail_round)
@@ -225,7 +226,7 @@ class Host:
                 if (mail.instance, mail.key) not in taken:  # because the page may be older than the commit that took it
                     self.receive(mail)
             if len(page) < MAIL_PAGE:
-                return MAIL_POLL_SECONDS
+                return self._mail_seconds
             after = page[-1].instance
 
     async def _follow_hints(self) -> None:

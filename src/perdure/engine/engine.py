@@ -17,11 +17,10 @@ from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
 from perdure.engine.shard import Shard
 from perdure.errors import StoreOwned, StoreUnavailable
+from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import EngineStore, shard_number
 
 log = logging.getLogger("perdure")
-STANDBY_SECONDS = 0.5
-"""How often a standby asks whether the shards are free."""
 DRAIN_SECONDS = 10.0
 """How long closing waits for attempts that run."""
 
@@ -47,6 +46,7 @@ class Engine:
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
+        pace: Pace = PACE,
         drain_seconds: float = DRAIN_SECONDS,
         chance: random.Random | None = None,
     ) -> None:
@@ -63,6 +63,7 @@ class Engine:
         self._slots = slots
         self._activations_max = activations_max
         self._history_events_max = history_events_max
+        self._pace = pace
         self._drain_seconds = drain_seconds
         self._chance = chance or random.Random()
         self._ownership = Rounds("ownership", self._ownership_round)
@@ -108,7 +109,7 @@ class Engine:
     async def _ownership_round(self) -> float | None:
         if not self.owned:
             await self._acquire()
-        return STANDBY_SECONDS
+        return self._pace.standby_seconds
 
     async def _acquire(self) -> None:
         for lease in await self.store.acquire(self.app, self.owner):
@@ -126,6 +127,7 @@ class Engine:
                 slots=self._slots,
                 activations_max=self._activations_max,
                 history_events_max=self._history_events_max,
+                pace=self._pace,
             )
             self.owned[lease.shard] = shard
             try:

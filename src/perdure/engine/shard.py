@@ -19,6 +19,7 @@ from perdure.engine.ports import Executor
 from perdure.engine.reports import HeartbeatSeen, report
 from perdure.history.events import RunCompleted
 from perdure.history.work import Outcome, Stall
+from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
 
 log = logging.getLogger("perdure")
@@ -49,6 +50,7 @@ class Shard:
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
+        pace: Pace = PACE,
     ) -> None:
         self.lease = lease
         self.shard = lease.shard
@@ -63,7 +65,7 @@ class Shard:
         self._chance = chance
         self._on_finished = on_finished
         self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
-        self.host = Host(store, lease, clock, self.committer, self._restore, activations_max)
+        self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
         self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, slots)
 
     async def open(self) -> None:

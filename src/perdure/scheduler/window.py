@@ -6,10 +6,8 @@ import heapq
 from collections.abc import Iterable
 
 from perdure.clock import SECOND
+from perdure.scheduler.pace import PACE
 from perdure.stores.contract import Due
-
-WINDOW_SECONDS = 30.0
-"""How far ahead of now due times are kept in memory; what is due later lies in the store."""
 
 Entry = tuple[int, str, int]
 """(due, instance id, number of the wait)."""
@@ -21,7 +19,7 @@ class Window:
     An entry may be there twice, or for a wait that has gone: whoever is woken knows better.
     """
 
-    def __init__(self, seconds: float = WINDOW_SECONDS) -> None:
+    def __init__(self, seconds: float = PACE.window_seconds) -> None:
         self.length = round(seconds * SECOND)
         self.end = 0
         self._heap: list[Entry] = []

@@ -31,6 +31,8 @@ class Home(Protocol):
 
     @property
     def client(self) -> Client: ...
+    @property
+    def definitions(self) -> Definitions: ...
 
 
 class Activity(Generic[P, R]):
