@@ -295,6 +295,13 @@ async def program(what: Program, total: int) -> int:
 PROGRAM: Workflow[[Program, int], int] = Workflow(program, "program", STAGE)
 
 
+async def listener(ticks: int) -> list[int]:
+    """Hears so many ticks; the first that come count."""
+    heard = [int(await wait_for_event("tick", int)) for _ in range(ticks)]
+    await ACTIVITIES[How.OK](sum(heard))
+    return sorted(heard)
+
+
 async def steady(mark: int) -> int:
     total = await ACTIVITIES[How.OK](mark) + await ACTIVITIES[How.SLOW](mark)
     await asyncio.sleep(0.3)
@@ -302,9 +309,9 @@ async def steady(mark: int) -> int:
 
 
 async def fickle(mark: int) -> int:
-    """Bad code: it asks for something else when it is replayed."""
-    first = How.THREAD if workflow_context().is_replaying else How.OK
-    total = await ACTIVITIES[first](mark) + await ACTIVITIES[How.SLOW](mark)
+    """Bad code: it leaves something out when it is replayed."""
+    total = 0 if workflow_context().is_replaying else await ACTIVITIES[How.OK](mark)
+    total += await ACTIVITIES[How.SLOW](mark)
     await asyncio.sleep(0.3)
     return total + await ACTIVITIES[How.OK](mark)
 
@@ -349,6 +356,7 @@ def definitions(*, good: bool) -> Definitions:
     for activity in (*ACTIVITIES.values(), HANGS):
         made.add(activity)
     made.add(PROGRAM)
+    made.add(Workflow(listener, "listener", STAGE))
     made.add(Workflow(steady if good else fickle, "steady", STAGE))
     made.add(Workflow(patient if good else endless, "patient", STAGE))
     made.add(Workflow(lenient if good else strict, "lenient", STAGE))

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from perdure.codec import encode, encode_arguments
 from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
@@ -49,6 +49,8 @@ def scenario(tape: Tape) -> Scenario:
     author = Author(tape.stream("programs"))
     programs = [author.program() for _ in range(chance.choice((1, 1, 2, 3)))]
     roles = [_role(tape, program, number) for number, program in enumerate(programs)]
+    if chance.random() < 0.3:
+        roles.append(_listener(tape))
     troubled = chance.random() < 0.3
     if troubled:
         roles += [_troubled_role(tape, number) for number in range(chance.choice((1, 2, 4)))]
@@ -108,6 +110,18 @@ def _role(tape: Tape, program: Program, number: int) -> Role:
         commands=tuple(sorted(commands, key=lambda command: command.at)),
         starts=chance.choice((0.0, 0.0, 0.5)),
     )
+
+
+def _listener(tape: Tape) -> Role:
+    """Hears as many ticks as are sent; one that came twice would take another's place."""
+    chance = tape.stream("ticks")
+    ticks = range(1, 1 + chance.choice((2, 4)))
+    commands = [Command(chance.choice((0.0, 0.3, 1.5)), partial(_tick, value)) for value in ticks]
+    return Role("listener", "listener", encode_arguments((len(ticks),), {}), {Status.COMPLETED: list(ticks)}, tuple(commands))
+
+
+def _tick(value: int, at: int) -> EventRaised:
+    return EventRaised(at=at, name="Tick", data=encode(value))
 
 
 def _outcomes(program: Program) -> dict[Status, int | None]:

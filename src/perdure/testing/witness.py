@@ -19,7 +19,9 @@ from perdure.history.events import (
     ChildCreated,
     ChildFailed,
     RunCompleted,
+    RunResumed,
     RunStarted,
+    RunSuspended,
     TimerCanceled,
     TimerCreated,
     TimerFired,
@@ -70,6 +72,7 @@ class Record:
     completed: RunCompleted | None = None
     continued: bool = False
     at: int = 0
+    suspended: bool = False
 
 
 class Witness:
@@ -168,8 +171,11 @@ class Witness:
         events = decode_segment(segment)
         if not isinstance(events[0], TurnStarted):
             self.accuse(f"segment {sequence} of {run} does not begin with its turn: {events[0]}")
+        was_suspended = record.suspended
         for event in events:
             self._event(run, record, event)
+        if was_suspended and record.suspended and any(isinstance(event, CONFIRMATIONS) for event in events):
+            self.accuse(f"{run} went on in turn {sequence} though it is suspended")
 
     def _event(self, run: Run, record: Record, event: Any) -> None:
         if record.completed is not None:
@@ -184,6 +190,8 @@ class Witness:
                 self.accuse(f"{run} was started {record.starts} times")
         elif isinstance(event, RunCompleted):
             record.completed = event
+        elif isinstance(event, (RunSuspended, RunResumed)):
+            record.suspended = isinstance(event, RunSuspended)
         elif isinstance(event, CONFIRMATIONS):
             self._open(run, record, event)
         elif type(event) in RESOLVES and event.number > 0:

@@ -1,0 +1,250 @@
+"""Engines with one safeguard taken out each: what the simulator must catch, or its silence would prove nothing.
+
+A mutant replaces one function from outside, for the time of a `with`; the engine knows nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from perdure.actors.committer import Committer
+from perdure.actors.host import Host
+from perdure.actors.message import Message
+from perdure.engine import instance as instances
+from perdure.engine.instance import Instance
+from perdure.engine.shard import Shard
+from perdure.errors import StoreUnavailable
+from perdure.history.accept import REPLIES, Verdict
+from perdure.history.events import RunCancelRequested
+from perdure.sdk import run as runs
+from perdure.stores import memory
+from perdure.stores.contract import FINISHED, Outcome
+from perdure.stores.memory import MemoryStore
+from perdure.testing.world import Report
+
+SEEDS_MAX = 400
+"""A mutant that so many seeds do not catch has survived."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`make` gets the original function and gives the one that takes its place at `owner.attribute`."""
+
+    name: str
+    owner: Any
+    attribute: str
+    make: Callable[[Any], Any]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        with patch.object(self.owner, self.attribute, self.make(getattr(self.owner, self.attribute))):
+            yield
+
+
+def _with_epoch_of_the_store(commit: Any) -> Any:
+    async def mutated(self: Any, lease: Any, turns: Any, token: str) -> Any:
+        shard = self._shards[lease.shard]
+        owner, shard.owner = shard.owner, shard.owner or lease.owner
+        try:
+            return await commit(self, msgspec.structs.replace(lease, epoch=shard.epoch), turns, token)
+        finally:
+            shard.owner = owner
+
+    return mutated
+
+
+def _with_epochs_that_stand_still(acquire: Any) -> Any:
+    async def mutated(self: Any, app: str, owner: str) -> Any:
+        leases = await acquire(self, app, owner)
+        for lease in leases:
+            self._shards[lease.shard].epoch = 1
+        return [msgspec.structs.replace(lease, epoch=1) for lease in leases]
+
+    return mutated
+
+
+def _starting_first(submit: Any) -> Any:
+    def mutated(self: Any, turn: Any, settled: Any) -> None:
+        for wait in turn.opened:
+            if wait.kind == "activity":
+                self.start_attempt((turn.id, turn.execution, turn.generation, wait.number), wait)
+        submit(self, turn, settled)
+
+    return mutated
+
+
+def _settling_first(submit: Any) -> Any:
+    def mutated(self: Any, turn: Any, settled: Any) -> None:
+        submit(self, turn, lambda outcome: None)
+        settled(Outcome.COMMITTED)
+
+    return mutated
+
+
+def _forgetful(judge: Any) -> Any:
+    return lambda head, waits, answered, seen, *rest: judge(head, waits, answered, (), *rest)
+
+
+def _open_to_closed_waits(judge: Any) -> Any:
+    def mutated(head: Any, waits: Any, answered: Any, seen: Any, event: Any, key: Any, execution: Any, generation: Any) -> Any:
+        if type(event) in REPLIES and (execution, generation) == (head.execution, head.generation):
+            return Verdict.TAKE if head.status not in FINISHED else Verdict.STALE
+        return judge(head, waits, answered, seen, event, key, execution, generation)
+
+    return mutated
+
+
+def _blind_to_runs(tell: Any) -> Any:
+    def mutated(self: Any, message: Any) -> None:
+        if message.execution is not None:
+            message.execution, message.generation = self.head.execution, self.head.generation
+        tell(self, message)
+
+    return mutated
+
+
+def _leaving_mail(keys: Any) -> Any:
+    return lambda batch: ((), keys(batch)[1])
+
+
+def _below_high_water(turn_of: Any) -> Any:
+    def mutated(self: Any, shard: int, turn: Any) -> Any:
+        found = self._instances[shard].get(turn.id)
+        there = list(found.mail) if found else []
+        consumed = [place for place, key in enumerate(there) if key in turn.consumed]
+        if consumed:
+            turn.consumed = there[: max(consumed) + 1]
+        if found and turn.expected is not None and not consumed and turn.segment:
+            turn.consumed = [*turn.consumed, *there]
+        return turn_of(self, shard, turn)
+
+    return mutated
+
+
+def _without_counting(plan: Any) -> Any:
+    def mutated(self: Any, draft: Any, event: Any) -> None:
+        plan(self, draft, event)
+        draft.changed = [msgspec.structs.replace(wait, attempt=1) for wait in draft.changed]
+
+    return mutated
+
+
+def _cancelling(close: Any) -> Any:
+    def mutated(self: Any) -> None:
+        if self._live is not None and not self._closed and not self._busy and self.head.status not in FINISHED:
+            self.tell(Message(RunCancelRequested(at=self.head.updated), None, None, None))
+        close(self)
+
+    return mutated
+
+
+def _letting_through(let: Any) -> Any:
+    return lambda self, events: events
+
+
+def _taking_silence_for(outcome: Outcome | None) -> Callable[[Any], Any]:
+    """What a commit is taken for whose answer is lost; None: for one that has to be tried again."""
+
+    def make(commit: Any) -> Any:
+        async def mutated(self: Any, turns: Any) -> Any:
+            while True:
+                try:
+                    outcomes = await self._store.commit(self._lease, turns, self._clock.token())
+                except StoreUnavailable:
+                    if outcome is None:
+                        continue
+                    return [outcome] * len(turns)
+                if outcomes[0] == Outcome.FENCED:
+                    return self._give_up("fenced")
+                return outcomes
+
+        return mutated
+
+    return make
+
+
+def _keeping_history(turn_of: Any) -> Any:
+    def mutated(self: Any, shard: int, turn: Any) -> Any:
+        turn.erase = False
+        return turn_of(self, shard, turn)
+
+    return mutated
+
+
+def _finding_nothing(_: Any) -> Any:
+    async def mutated(*args: Any) -> list[Any]:
+        return []
+
+    return mutated
+
+
+def _believing_a_failed_read(_: Any) -> Any:
+    async def mutated(self: Any) -> None:
+        until, after = self._window.extend(self._clock.now())
+        await self._read_due(until, after)
+
+    return mutated
+
+
+def _forgetting_what_was_taken(_: Any) -> Any:
+    def mutated(self: Any, id: str, keys: Any) -> None:
+        self._known_mail.difference_update([(id, key) for key in keys])
+
+    return mutated
+
+
+def _dropping_messages(leave: Any) -> Any:
+    return lambda self, again: leave(self, [])
+
+
+def _recovering_blindly(_: Any) -> Any:
+    return lambda self, id: None
+
+
+def _always(value: bool) -> Callable[[Any], Any]:
+    return lambda _: lambda *args: value
+
+
+MUTANTS = (
+    Mutant("no fence", MemoryStore, "commit", _with_epoch_of_the_store),
+    Mutant("epochs that stand still", MemoryStore, "acquire", _with_epochs_that_stand_still),
+    Mutant("sequence of the run not checked", memory, "is_current", _always(True)),
+    Mutant("activities started before the commit", Shard, "submit", _starting_first),
+    Mutant("answered before the commit", Shard, "submit", _settling_first),
+    Mutant("messages seen before taken again", instances, "judge", _forgetful),
+    Mutant("replies to closed waits taken", instances, "judge", _open_to_closed_waits),
+    Mutant("run of a reply ignored", Instance, "tell", _blind_to_runs),
+    Mutant("mail consumed and not deleted", instances, "_keys", _leaving_mail),
+    Mutant("mail deleted by a high-water mark", MemoryStore, "_turn", _below_high_water),
+    Mutant("retry count not durable", Instance, "_plan_retry", _without_counting),
+    Mutant("eviction cancels the code", Instance, "close", _cancelling),
+    Mutant("suspension ignored", Instance, "_let_through", _letting_through),
+    Mutant("silence taken for failure", Committer, "_commit", _taking_silence_for(None)),
+    Mutant("silence taken for success", Committer, "_commit", _taking_silence_for(Outcome.COMMITTED)),
+    Mutant("history not compared", runs, "compare", lambda _: lambda *args: None),
+    Mutant("history kept by continue-as-new", MemoryStore, "_turn", _keeping_history),
+    Mutant("creation not idempotent", memory, "is_repetition", _always(False)),
+    Mutant("timers forgotten by the next owner", MemoryStore, "due", _finding_nothing),
+    Mutant("calls in flight not recovered", MemoryStore, "recover", _finding_nothing),
+    Mutant("mail never polled", MemoryStore, "mail", _finding_nothing),
+    Mutant("a failed read of due times believed", Host, "_read_window", _believing_a_failed_read),
+    Mutant("a page of mail older than its consumption", Host, "consumed", _forgetting_what_was_taken),
+    Mutant("messages of a refused turn dropped", Instance, "_leave", _dropping_messages),
+    Mutant("recovery from an old page", Shard, "_wakes", _recovering_blindly),
+    Mutant("events of the last turn not carried over", runs.Run, "_continued", lambda _: lambda self: self._continuation),
+)
+
+
+def seeds_to_kill(mutant: Mutant, run: Callable[[int], Report], seeds_max: int = SEEDS_MAX) -> int | None:
+    """How many seeds it takes until the mutant is caught; None if it survives all."""
+    with mutant.applied():
+        for count, seed in enumerate(range(seeds_max), 1):
+            if run(seed).violations:
+                return count
+    return None
