@@ -1,6 +1,6 @@
-"""A program that is killed and started again: run as `python ledger_app.py DIRECTORY`, it works until all is done.
+"""A program that is killed and started again: `python ledger_app.py DIRECTORY` works until all is done.
 
-Each attempt of an activity appends one line to `ledger` before it works; "ready" is printed when the engine is open.
+Each attempt of an activity appends a line to `ledger` before it works; "ready" tells that the engine is open.
 """
 
 from __future__ import annotations
@@ -76,7 +76,11 @@ async def main() -> None:
             await asyncio.sleep(0.01)
         print("owner", flush=True)
         names = [f"j{number}" for number in range(INSTANCES)]
-        handles = [await job.with_options(id=name, if_exists="return").start(name) for name in names if not await done(name)]
+        handles = [
+            await job.with_options(id=name, if_exists="return").start(name)
+            for name in names
+            if not await done(name)
+        ]
         for handle in handles:
             if not (await handle.state()).custom_status:
                 await handle.raise_event("go", f"event for {handle.id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 
@@ -149,7 +150,7 @@ def test_initial_interval_backoff_and_max_interval_space_the_attempts(run, app):
 
     with pytest.raises(WorkflowFailed):
         outcome(run, app, main)
-    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, least in zip(pauses, (0.05, 0.15, 0.2, 0.2), strict=True):
         assert least - 0.005 <= pause < least + 0.5
 

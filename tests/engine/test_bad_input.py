@@ -1,4 +1,4 @@
-"""Every public call checks what it is given: one error of the tree, a stable code, what to do; nothing half-written."""
+"""Every public call checks what it is given: an error with code and remedy; nothing half-written."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def app(url):
     return app
 
 
-# -- app ------------------------------------------------------------------------------------------------------------
+# -- app -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("id", ["", "x" * 300, "a\nb", None, 5, b"x"], ids=repr)
@@ -67,7 +67,17 @@ def test_an_app_needs_a_printable_id(id):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"slots": "many"}, {"slots": -1}, {"standby": 1}, {"drain_seconds": None}, {"slots": True}, {"threads": 0}, {"drain_seconds": float("nan")}], ids=repr
+    "settings",
+    [
+        {"slots": "many"},
+        {"slots": -1},
+        {"standby": 1},
+        {"drain_seconds": None},
+        {"slots": True},
+        {"threads": 0},
+        {"drain_seconds": float("nan")},
+    ],
+    ids=repr,
 )
 def test_a_setting_has_a_kind(settings):
     expect(InvalidArgument, lambda: App("bad", **settings), next(iter(settings)))
@@ -153,7 +163,7 @@ def test_code_that_cannot_be_replayed_is_refused_at_once(app):
     expect(NotDeterministic, lambda: app.workflow(clocky), "perdure.now")
 
 
-# -- options --------------------------------------------------------------------------------------------------------
+# -- options -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,17 @@ def test_retry_checks_its_fields(wrong):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"timeout": 0}, {"timeout": -1}, {"timeout": "5"}, {"timeout": timedelta(0)}, {"timeout": float("inf")}, {"heartbeat_timeout": 0}, {"retry": 3}, {"timeout": True}, {"app_id": 5}],
+    [
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": "5"},
+        {"timeout": timedelta(0)},
+        {"timeout": float("inf")},
+        {"heartbeat_timeout": 0},
+        {"retry": 3},
+        {"timeout": True},
+        {"app_id": 5},
+    ],
     ids=repr,
 )
 def test_activity_options(app, wrong):
@@ -199,7 +219,14 @@ def test_activity_options(app, wrong):
 
 
 ODD_IDS = ["", "x" * 10_240, "a\nb", "a\x00b", "\x7f", "half \ud800", 5, b"x", "ä" * 600]
-GOOD_IDS = ["ä ö 日本 🚀", "it's \"quoted\"; drop table instances; --", "%_*?[x]\\", " ", "x" * 1_024, "a/b:c.d#e"]
+GOOD_IDS = [
+    "ä ö 日本 🚀",
+    'it\'s "quoted"; drop table instances; --',
+    "%_*?[x]\\",
+    " ",
+    "x" * 1_024,
+    "a/b:c.d#e",
+]
 
 
 @pytest.mark.parametrize("id", ODD_IDS, ids=lambda id: repr(id)[:20])
@@ -258,7 +285,9 @@ def test_start_options(app, run, wrong):
     async def scenario():
         async with app:
             expect(InvalidArgument, lambda: main.with_options(**wrong), next(iter(wrong)))
-            expect(InvalidArgument, lambda: app.client.workflow("main").with_options(**wrong), next(iter(wrong)))
+            expect(
+                InvalidArgument, lambda: app.client.workflow("main").with_options(**wrong), next(iter(wrong))
+            )
 
     run(scenario)
 
@@ -269,12 +298,14 @@ def test_an_unknown_option_is_named(app, run):
             expect(InvalidArgument, lambda: app.client.workflow("main").with_options(idd="x"), "idd")
             with pytest.raises(TypeError, match="idd"):
                 app.definitions.workflows["main"].with_options(idd="x")
-            await expect_async(InvalidArgument, app.client.workflow("main").with_options(app_id="other").start(1), "other")
+            await expect_async(
+                InvalidArgument, app.client.workflow("main").with_options(app_id="other").start(1), "other"
+            )
 
     run(scenario)
 
 
-# -- arguments ------------------------------------------------------------------------------------------------------
+# -- arguments -----------------------------------------------------------------------------------------------
 
 
 class Odd:
@@ -305,7 +336,21 @@ for _ in range(100_000):
         (float("nan"), "value"),
         ({"a": [float("inf")]}, "['a'][0]"),
     ],
-    ids=["object", "nested", "deep path", "function", "tuple key", "surrogate", "exception", "cycle", "depth", "complex", "class", "nan", "infinity"],
+    ids=[
+        "object",
+        "nested",
+        "deep path",
+        "function",
+        "tuple key",
+        "surrogate",
+        "exception",
+        "cycle",
+        "depth",
+        "complex",
+        "class",
+        "nan",
+        "infinity",
+    ],
 )
 def test_a_value_that_cannot_be_stored_is_named_by_its_path(app, run, value, path):
     async def scenario():
@@ -396,7 +441,7 @@ def test_what_works_only_inside_says_so_outside(app, run):
     run(scenario)
 
 
-# -- client ---------------------------------------------------------------------------------------------------------
+# -- client --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", 5, None, "x" * 300, "a\nb", "half \ud800"], ids=repr)
@@ -475,7 +520,12 @@ def test_list_and_batch_filters(app, run, wrong):
 def test_an_unknown_filter_is_named(app, run):
     async def scenario():
         async with app:
-            for batch in (app.client.purge_all, app.client.cancel_all, app.client.resume_all, app.client.terminate_all):
+            for batch in (
+                app.client.purge_all,
+                app.client.cancel_all,
+                app.client.resume_all,
+                app.client.terminate_all,
+            ):
                 with pytest.raises((InvalidArgument, TypeError), match="nmae"):
                     await batch(nmae="x")
 

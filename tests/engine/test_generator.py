@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from perdure import App, Retry, WorkflowCancelled, WorkflowContext, WorkflowFailed, activity_context, when_all, when_any
+from perdure import (
+    App,
+    Retry,
+    WorkflowCancelled,
+    WorkflowContext,
+    WorkflowFailed,
+    activity_context,
+    when_all,
+    when_any,
+)
 
 
 @pytest.fixture
@@ -110,7 +119,7 @@ def test_errors_of_tasks_are_thrown_into_the_generator(run, app):
         task = ctx.call_activity(fail)
         try:
             yield task
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, it has a name
             return [type(error).__name__, task.is_failed, type(task.get_exception()).__name__]
         return []
 

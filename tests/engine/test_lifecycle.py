@@ -27,7 +27,7 @@ def app(url):
     return App("life", store=url)
 
 
-# -- cancel ---------------------------------------------------------------------------------------------------------
+# -- cancel --------------------------------------------------------------------------------------------------
 
 
 def test_cancel_runs_compensations_and_ends_cancelled(run, app):
@@ -125,7 +125,7 @@ def test_cancel_before_a_delayed_start_ends_it(run, app):
     assert ran == []
 
 
-# -- suspend and resume ---------------------------------------------------------------------------------------------
+# -- suspend and resume --------------------------------------------------------------------------------------
 
 
 def test_suspended_code_stands_still_and_then_sees_everything_in_order(run, app):
@@ -241,7 +241,7 @@ def test_suspend_twice_and_resume_once_and_terminate_while_suspended(run, app):
     assert run(scenario) == "out"
 
 
-# -- terminate and purge --------------------------------------------------------------------------------------------
+# -- terminate and purge -------------------------------------------------------------------------------------
 
 
 def test_terminate_ends_at_once_and_runs_no_code(run, app):
@@ -314,7 +314,7 @@ def test_purge_needs_an_end_and_leaves_nothing(run, app):
     assert run(scenario) == "2"
 
 
-# -- rerun ----------------------------------------------------------------------------------------------------------
+# -- rerun ---------------------------------------------------------------------------------------------------
 
 
 def test_rerun_keeps_history_before_the_event_and_does_the_rest_again(run, app):
@@ -424,7 +424,7 @@ def test_only_a_finished_instance_can_be_rerun(run, app):
     run(scenario)
 
 
-# -- starting -------------------------------------------------------------------------------------------------------
+# -- starting ------------------------------------------------------------------------------------------------
 
 
 def test_start_at_a_time_waits_for_it_also_over_a_cold_start(run, app):

@@ -1,4 +1,4 @@
-"""A run's own affairs: generations, status, what is deterministic, what a replay repeats and what it does not."""
+"""A run's own affairs: generations, status, determinism, what a replay repeats and what it does not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_continue_as_new_starts_afresh_under_the_same_id(run, app):
         await note(n)
         if n == 0:
             return [done, workflow_context().run]
-        continue_as_new(n - 1, done=done + 1)
+        return continue_as_new(n - 1, done=done + 1)
 
     async def scenario():
         async with app:
@@ -76,7 +76,7 @@ def test_an_eternal_loop_can_be_steered_over_generations(run, app):
         value = await wait_for_event("add", int)
         if value < 0:
             return total
-        continue_as_new(total + value, keep_events=True)
+        return continue_as_new(total + value, keep_events=True)
 
     async def scenario():
         async with app:
@@ -179,7 +179,11 @@ def test_the_logger_says_a_line_once_though_the_code_runs_again(run, app, caplog
             await handle.result(5)
 
     run(scenario)
-    lines = [(record.message, record.instance, record.run) for record in caplog.records if record.name.startswith("perdure.workflow")]
+    lines = [
+        (record.message, record.instance, record.run)
+        for record in caplog.records
+        if record.name.startswith("perdure.workflow")
+    ]
     assert lines == [("before", "x", 1), ("after", "x", 1)]
     assert passes == [False, True, True, True]
 

@@ -261,7 +261,7 @@ def test_a_result_that_no_longer_fits_stalls_even_if_the_code_catches_everything
         async def main() -> str:
             try:
                 found = await load_it()
-            except Exception:
+            except Exception:  # noqa: BLE001 that it catches everything is the point
                 return "swallowed"
             return f"{found.name} {await wait_for_event('go')}"
 
@@ -402,14 +402,16 @@ def test_results_that_come_while_it_stands_still_are_kept_and_not_made_again(run
         app = program(True)
         async with app:
             handle = app.client.get("x")
-            await handle.resume()  # because the source of the function is the same, only what it closes over differs
+            await (
+                handle.resume()
+            )  # because the source of the function is the same, only what it closes over differs
             return await handle.result(5)
 
     assert run(scenario) == 3
     assert ran == [1, 1, 2]
 
 
-# -- poison ---------------------------------------------------------------------------------------------------------
+# -- poison --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.timeout(90)

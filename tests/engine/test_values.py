@@ -46,7 +46,7 @@ class Customer(pydantic.BaseModel):
 VALUES: list[tuple[Any, Any]] = [
     (int, 2**53 + 1),
     (float, 0.1),
-    (str, "ä 日本 🚀 \u0000 \""),
+    (str, 'ä 日本 🚀 \u0000 "'),
     (bool, True),
     (list[int], [1, 2, 3]),
     (dict[str, list[float]], {"a": [1.5], "": []}),
@@ -69,7 +69,9 @@ VALUES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("kind, value", VALUES, ids=lambda part: getattr(part, "__name__", None) or repr(part)[:30])
+@pytest.mark.parametrize(
+    "kind, value", VALUES, ids=lambda part: getattr(part, "__name__", None) or repr(part)[:30]
+)
 def test_value_is_itself_for_workflow_activity_and_client(run, url, kind, value):
     app = App("values", store=url)
     seen = []

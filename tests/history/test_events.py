@@ -1,6 +1,6 @@
-"""Every event and action of both wire flavours has a lossless place: the table of names and fields, and its proof.
+"""Every event and action of both wire flavours has a lossless place: the table of fields, and its proof.
 
-Each block is `event = our class`, then `wire field = our field` for every field, messages flattened to their leaves.
+Each block is `event = our class`, then `wire field = our field` for each field, messages flattened to leaves.
 A timestamp takes two fields of ours (microseconds and the rest of nanoseconds).
 """
 
@@ -483,7 +483,11 @@ def filled_struct(kind: type, depth: int = 0) -> Any:
         elif expected == typing.Optional[kind] or name == "cause":  # noqa: UP045
             values[name] = filled_struct(kind, depth + 1) if depth < 3 else None
         elif name in ("history", "arrivals", "events"):
-            values[name] = [events.TurnStarted(at=5), events.EventRaised(at=6, name="n")] if expected is not Raw else Raw(b"[]")
+            values[name] = (
+                [events.TurnStarted(at=5), events.EventRaised(at=6, name="n")]
+                if expected is not Raw
+                else Raw(b"[]")
+            )
         elif name in kind.__struct_fields__:
             values[name] = filled(expected, depth + 1)
     return kind(**values)
@@ -492,7 +496,11 @@ def filled_struct(kind: type, depth: int = 0) -> Any:
 def kind_at(kind: Any, path: str) -> Any:
     """The type of the field at a dotted path."""
     for step in path.split("."):
-        arms = [arm for arm in (typing.get_args(kind) or (kind,)) if isinstance(arm, type) and issubclass(arm, msgspec.Struct)]
+        arms = [
+            arm
+            for arm in (typing.get_args(kind) or (kind,))
+            if isinstance(arm, type) and issubclass(arm, msgspec.Struct)
+        ]
         kind = typing.get_type_hints(arms[0])[step]
     return kind
 
@@ -532,7 +540,9 @@ def test_a_filled_action_survives_json(flavour, wire, kind, fields):
     action = filled_struct(kind)
     again = msgspec.json.decode(msgspec.json.encode(action), type=kind)
     if hasattr(action, "events"):
-        again = msgspec.structs.replace(again, events=[decode_event(msgspec.json.encode(one)) for one in again.events])
+        again = msgspec.structs.replace(
+            again, events=[decode_event(msgspec.json.encode(one)) for one in again.events]
+        )
     assert again == action
 
 
@@ -541,7 +551,10 @@ def test_a_completion_that_continues_keeps_every_field_too():
         if kind is actions.CompleteRun:
             for place in fields.values():
                 if place != "status":
-                    assert kind_at(actions.ContinueRun, CONTINUED.get(place, place)) is not None, (wire, place)
+                    assert kind_at(actions.ContinueRun, CONTINUED.get(place, place)) is not None, (
+                        wire,
+                        place,
+                    )
 
 
 def test_both_flavours_are_whole():
@@ -566,11 +579,25 @@ def test_text_that_is_no_json_survives_as_a_payload():
 
 
 def test_every_event_of_ours_is_an_event_that_history_reads():
-    kinds = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event}
+    kinds = {
+        kind
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
+    }
     assert kinds == set(typing.get_args(events.AnyEvent))
 
 
-@pytest.mark.parametrize("bad", [b"", b"{}", b"[]", b'{"type":"Unheard"}', b'{"type":"RunStarted"}', b'{"type":"TimerFired","number":"x"}'])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"type":"Unheard"}',
+        b'{"type":"RunStarted"}',
+        b'{"type":"TimerFired","number":"x"}',
+    ],
+)
 def test_bytes_that_are_no_event_are_refused(bad):
     with pytest.raises(ValueError, match=r"."):
         decode_event(bad)
