@@ -263,7 +263,8 @@ class SqlStore:
         for shard, number, epoch in list(connection.rows(statements.SELECT_EPOCHS, (app,))):
             if epoch < self._epochs.get(shard, 0):
                 raise rolled_back(shard, app, epoch, self._epochs[shard])
-            if shard not in self._leases:
+            held = self._leases.get(shard)
+            if held is None or held.epoch != epoch:
                 connection.change(statements.TAKE_SHARD, (shard, epoch + 1, owner))
                 leases.append(Lease(shard, app, number, owner, epoch + 1))
         return leases
