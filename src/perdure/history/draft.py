@@ -15,6 +15,7 @@ class Draft:
     """What a turn will commit, while it is being decided."""
 
     __slots__ = (
+        "answered",
         "at",
         "changed",
         "closed",
@@ -38,6 +39,7 @@ class Draft:
         self.opened: dict[int, Wait] = {}
         self.changed: list[Wait] = []
         self.closed: list[int] = []
+        self.answered: set[int] = set()
         self.mail: list[Mail] = []
         self.created: list[Creation] = []
         self.fields: dict[str, Any] = {}

@@ -71,6 +71,7 @@ def record(draft: Draft, event: Any) -> None:
     number = getattr(event, "number", None)
     if number is not None:
         draft.closed.append(number)
+        draft.answered.add(number)
         return
     fold = _RECORD.get(type(event))
     if fold is not None:
@@ -153,6 +154,8 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
 
 
 def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
+    if action.number in draft.answered:
+        return  # because its answer came in the same turn, after the code gave it up
     draft.events.append(ActivityCanceled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
@@ -209,6 +212,8 @@ def create_child(draft: Draft, action: CreateChild) -> None:
 
 
 def _cancel_child(draft: Draft, action: CancelChild) -> None:
+    if action.number in draft.answered:
+        return  # because its answer came in the same turn, after the code gave it up
     wait = draft.waits.get(action.number)
     draft.events.append(ChildCanceled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
@@ -263,6 +268,8 @@ def _create_timer(draft: Draft, action: CreateTimer) -> None:
 
 
 def _cancel_timer(draft: Draft, action: CancelTimer) -> None:
+    if action.number in draft.answered:
+        return  # because its answer came in the same turn, after the code gave it up
     draft.events.append(TimerCanceled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
