@@ -211,7 +211,7 @@ class Witness:
         if number in record.closed:
             self.accuse(f"{run}: number {number} was answered twice, now by {event}")
         record.closed.add(number)
-        if isinstance(event, (ActivityCompleted, ActivityFailed, ActivityCanceled)):
+        if isinstance(event, (ActivityCompleted, ActivityFailed)):
             self.settled.add(idempotency_key((*run, number)))
 
     def __repr__(self) -> str:
