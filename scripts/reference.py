@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import perdure
-from perdure import app, errors
+from perdure import app, errors, testing
 from perdure.history import actions, events
 from perdure.sdk import context, determinism, generator
 from perdure.stores import contract
@@ -107,6 +107,8 @@ def _api() -> Iterator[str]:
             yield from _described(name, getattr(perdure, name))
         for cls in RETURNED.get(title, ()):
             yield from _described(cls.__name__, cls)
+    yield "## In tests"
+    yield from _described("perdure.testing.run", testing.run)
     yield "## Settings of an App"
     defaults = [(f"`{name}`", f"`{value}`") for name, value in app.SETTINGS.items()]
     yield _table(("setting", "default"), defaults)
