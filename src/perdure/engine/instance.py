@@ -10,7 +10,7 @@ import msgspec
 
 from perdure.actors.committer import Settled
 from perdure.actors.message import Message
-from perdure.clock import Clock
+from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
 from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
@@ -56,6 +56,8 @@ log = logging.getLogger("perdure")
 HISTORY_EVENTS_WARN = 50_000
 HISTORY_EVENTS_MAX = 1_000_000
 """A run whose history is longer stalls; continue_as_new is the remedy."""
+DUE_AGAIN = SECOND // 100
+"""After how many microseconds a due time comes again that came while a start of the same id was under way."""
 
 
 class Services(Protocol):
@@ -157,14 +159,19 @@ class Instance:
             self._take_turn()
 
     def due(self, number: int) -> None:
+        now = self._services.clock.now()
+        if self._expected is None:
+            # because the start may be refused, and the due time is then that of the instance that has the id
+            self._services.schedule(now + DUE_AGAIN, self.id, number)
+            return
         wait = self.waits.get(number)
-        if wait is None or wait.due is None or wait.due > self._services.clock.now():
+        if wait is None or wait.due is None or wait.due > now:
             return
         head = self.head
         if wait.kind == "activity":
             self._start_attempt(wait)
         else:
-            event = TimerFired(at=self._services.clock.now(), number=number, due=wait.due)
+            event = TimerFired(at=now, number=number, due=wait.due)
             self.tell(Message(event, None, head.execution, head.generation))
 
     def untaken(self) -> list[str]:
