@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.seed is not None:
         return _show_seed(options.seed, options.faults, options.quiet)
-    return _show_campaign(campaign(options.first, options.seeds, options.processes))
+    return shown(campaign(options.first, options.seeds, options.processes))
 
 
 def _show_seed(seed: int, faults: int | None, quiet: bool) -> int:
@@ -248,7 +248,7 @@ def _show_seed(seed: int, faults: int | None, quiet: bool) -> int:
     return 1 if report.violations else 0
 
 
-def _show_campaign(done: Campaign) -> int:
+def shown(done: Campaign) -> int:
     unmet = probes.unmet(done.probes, done.seeds)
     _say(probes.table(done.probes))
     for seed, violations in sorted(done.failures.items())[:FAILURES_SHOWN]:

@@ -1,0 +1,34 @@
+"""Every store operation of the canonical workflows, made to fail in every way; and eviction at every await."""
+
+import gc
+
+import pytest
+
+from perdure.testing import crashpoints
+from perdure.testing.canonical import ROLES
+
+
+@pytest.mark.parametrize("sqlite", [False, True], ids=["memory", "sqlite"])
+@pytest.mark.parametrize("workflow", sorted(ROLES))
+def test_no_single_fault_changes_the_outcome(workflow, sqlite):
+    points = crashpoints.points(workflow, sqlite=sqlite)
+    assert len(points) >= 40
+    gc.collect()
+    failed = {str(point): crashpoints.run_point(point).violations for point in points}
+    assert not {point: violations for point, violations in failed.items() if violations}
+
+
+@pytest.mark.parametrize("workflow", sorted(ROLES))
+def test_a_second_fault_during_recovery_changes_nothing(workflow):
+    failed = [(faults, report.violations) for faults, report in crashpoints.run_pairs(workflow, 1, 40) if report.violations]
+    assert not failed
+
+
+@pytest.mark.parametrize("workflow", sorted(ROLES))
+def test_eviction_at_every_await_changes_neither_history_nor_effects(workflow):
+    history, effects, _ = crashpoints.told(workflow, evicted=False)
+    evicted_history, evicted_effects, report = crashpoints.told(workflow, evicted=True)
+    assert report.probes["eviction between turns"] >= 3
+    assert not report.violations
+    assert evicted_history == history
+    assert evicted_effects == effects
