@@ -84,6 +84,7 @@ class Run:
         "_main",
         "_number",
         "_random",
+        "_refusals",
         "_sealed",
         "_seed",
         "_task",
@@ -109,6 +110,7 @@ class Run:
         self._loop = new_loop(self, self._seed)
         self._task: Task | None = None
         self._sealed = False
+        self._refusals = 0
         self._number = 0
         self._event_wait = FIRST_EVENT_WAIT
         self._actions: dict[Any, Action] = {}
@@ -188,10 +190,16 @@ class Run:
     def next_number(self) -> int:
         """The number of the action that is about to be recorded."""
         if self._sealed:
-            raise Sealed
+            self._refuse()
         self._loop.iterations = 0
         self._number += 1
         return self._number
+
+    def _refuse(self) -> None:
+        """Raise Sealed; code that catches it too often may ask in vain, so that it comes to an await and can be left."""
+        self._refusals += 1
+        if self._refusals <= REFUSALS_MAX:
+            raise Sealed
 
     def call(self, action: ScheduleActivity | CreateChild) -> Future:
         """Record a call; the future of the event that will answer it."""
@@ -213,7 +221,7 @@ class Run:
     async def next_event(self, name: str, line: str | None) -> Payload | None:
         """The data of the next external event called `name`, oldest first; waits if none is there yet."""
         if self._sealed:
-            raise Sealed
+            self._refuse()
         inbox = self._inbox = self._inbox or Inbox()
         early = inbox.take(name)
         if early is not None:
@@ -376,6 +384,11 @@ def _completion(task: Task, keep_calls: bool) -> CompleteRun:
 
 UNWIND_STEPS_MAX = 100
 """How often code that is put away may await again while it unwinds before it is left alone."""
+REFUSALS_MAX = 100
+"""How often code that is put away is refused something durable before it is let wait for what never comes."""
+_left_alone: list[Any] = []
+"""Coroutines that would not unwind, kept because the collector would resume them outside their run, where an activity
+is an ordinary call."""
 
 
 def _unwind(task: Task) -> None:
@@ -387,6 +400,7 @@ def _unwind(task: Task) -> None:
             coroutine.throw(Sealed())
         except BaseException:
             return  # because whatever it unwinds with, nobody is there to hear it
+    _left_alone.append(coroutine)
 
 
 def current_run() -> Run | None:
