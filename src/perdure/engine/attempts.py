@@ -86,7 +86,7 @@ class Attempts:
         self._busy = 0
         self._queue: deque[Running] = deque()
         self._calls: dict[Address, Running] = {}
-        self._beating: set[Running] = set()
+        self._beating: dict[Running, None] = {}  # ordered, so that a seeded run repeats
         self._look: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -164,7 +164,7 @@ class Attempts:
 
     def _free(self, running: Running) -> None:
         self._busy -= 1
-        self._beating.discard(running)
+        self._beating.pop(running, None)
         running.task = None  # because the task's context leads back here, and a circle waits for the garbage collector
         while self._queue and self._busy < self._slots:
             waiting = self._queue.popleft()
@@ -183,7 +183,7 @@ class Attempts:
 
     def _watch_heartbeat(self, running: Running) -> None:
         if running.task is not None and not running.task.done():
-            self._beating.add(running)
+            self._beating[running] = None
             if self._look is None:
                 self._look = self._loop.call_later(HEARTBEAT_LOOK_SECONDS, self._look_at_heartbeats)
 
@@ -206,7 +206,7 @@ class Attempts:
         running.cancelled = True
         if running.task is not None:
             running.task.cancel()
-        self._beating.discard(running)
+        self._beating.pop(running, None)
         text = f"activity {running.wait.name} gave no heartbeat for {bound:g} s"
         self._ended(running, Outcome(failure=Failure(type="HeartbeatTimedOut", message=text), timed_out=True))
 
