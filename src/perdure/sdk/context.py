@@ -8,7 +8,7 @@ import random as _random
 import uuid as _uuid
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from perdure.clock import to_datetime
 from perdure.codec import Payload, decode, encode
@@ -42,7 +42,13 @@ def uuid4() -> _uuid.UUID:
     return run.uuid4() if run is not None else _uuid.uuid4()
 
 
-async def wait_for_event(name: str, type: type[T] | Any = Any) -> T | Any:
+@overload
+async def wait_for_event(name: str) -> Any: ...
+@overload
+async def wait_for_event(name: str, type: type[T]) -> T: ...
+@overload
+async def wait_for_event(name: str, type: Any) -> Any: ...
+async def wait_for_event(name: str, type: Any = Any) -> Any:
     """The data, as `type`, of the next external event called `name` (case does not matter), oldest first.
 
     Bound the wait with `asyncio.timeout`.
