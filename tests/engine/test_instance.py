@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from perdure import App
+from perdure.stores.sql.runner import ThreadRunner
+from perdure.stores.sql.sqlite import SqliteDatabase
+from perdure.stores.sql.store import SqlStore
 
 IDS = [f"nap-{number}" for number in range(5)]
 NAP_SECONDS = 0.2
@@ -36,3 +39,37 @@ def test_a_timer_due_during_a_refused_start_fires(tmp_path: Path) -> None:
             return [await handle.result(10) for handle in await asyncio.gather(*again)]
 
     assert asyncio.run(scenario()) == ["rested"] * len(IDS)
+
+
+def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tmp_path: Path) -> None:
+    """Two arguments that fit one by one, and a turn of both that does not: nothing is run twice, nothing is lost."""
+    runs: list[str] = []
+    app = App("wide", store=SqlStore(SqliteDatabase(tmp_path / "wide.db", row_bytes_max=6_000), ThreadRunner))
+
+    @app.activity
+    async def length(text: str) -> int:
+        runs.append(text[:1])
+        return len(text)
+
+    @app.workflow
+    async def both() -> int:
+        first = await length("c")
+        return first + sum(await asyncio.gather(length("a" * 4_000), length("b" * 4_000)))
+
+    async def stalled() -> str:
+        async with app:
+            handle = await both.with_options(id="both").start()
+            while (state := await handle.state()).stalled is None:
+                await asyncio.sleep(0.02)
+            return str(state.stalled.reason)
+
+    async def resumed() -> int:
+        app._store = f"sqlite:///{tmp_path / 'wide.db'}"
+        async with app:
+            handle = app.client.get("both")
+            await handle.resume()
+            return int(await handle.result(10))
+
+    assert asyncio.run(stalled()) == "turn-too-large"
+    assert asyncio.run(resumed()) == 8_001
+    assert sorted(runs) == ["a", "b", "c"]

@@ -15,7 +15,7 @@ from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
 from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
-from perdure.errors import InstanceExists, MailboxFull, StoreFull, StoreUnavailable
+from perdure.errors import InstanceExists, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
 from perdure.history.delivery import Gate
@@ -459,6 +459,9 @@ class Instance:
     def _committed(self, outcome: contract.Outcome) -> None:
         turn, self._turn = self._turn, None
         assert turn is not None
+        if outcome == contract.Outcome.TOO_LARGE:
+            self._hold(self._batch, _oversized(self.id))
+            return
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
@@ -552,8 +555,6 @@ class Instance:
         match outcome:
             case contract.Outcome.EXISTS:
                 return already_exists(self.id)
-            case contract.Outcome.TOO_LARGE:
-                return MailboxFull(f"the turn of {self.id!r} is larger than the store can take", self.id)
             case contract.Outcome.NO_ROOM:
                 return StoreFull(f"the store has no room for instance {self.id!r}; free some, then start it again")
             case _:
@@ -637,6 +638,12 @@ class Instance:
 
 _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
+
+
+def _oversized(id: str) -> Stall:
+    return Stall(
+        "turn-too-large", f"a turn of {id!r} is larger than the store can take; pass addresses of large values, or fewer at once"
+    )
 
 
 def already_exists(id: str) -> InstanceExists:
