@@ -44,7 +44,7 @@ def test_a_timer_due_during_a_refused_start_fires(tmp_path: Path) -> None:
 def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tmp_path: Path) -> None:
     """Two arguments that fit one by one, and a turn of both that does not: nothing is run twice, nothing is lost."""
     runs: list[str] = []
-    app = App("wide", store=SqlStore(SqliteDatabase(tmp_path / "wide.db", row_bytes_max=6_000), ThreadRunner))
+    app = App("wide", store=SqlStore(SqliteDatabase(tmp_path / "wide.db", row_bytes_max=150_000), ThreadRunner))
 
     @app.activity
     async def length(text: str) -> int:
@@ -54,7 +54,7 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
     @app.workflow
     async def both() -> int:
         first = await length("c")
-        return first + sum(await asyncio.gather(length("a" * 4_000), length("b" * 4_000)))
+        return first + sum(await asyncio.gather(length("a" * 100_000), length("b" * 100_000)))
 
     async def stalled() -> str:
         async with app:
@@ -71,5 +71,5 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
             return int(await handle.result(10))
 
     assert asyncio.run(stalled()) == "turn-too-large"
-    assert asyncio.run(resumed()) == 8_001
+    assert asyncio.run(resumed()) == 200_001
     assert sorted(runs) == ["a", "b", "c"]
