@@ -328,6 +328,8 @@ class Run:
     def _timer_fired(self, event: TimerFired) -> None:
         handle = self._timers.pop(event.number, None) if self._timers else None
         if handle is not None and handle.callback is not None:
+            # because due times are whole microseconds, and code that finds itself before its deadline waits again
+            self._loop.set_time(max(self._loop.time(), handle.when()))
             self._loop.ready.append(handle)
 
     def _event_raised(self, event: EventRaised) -> None:
