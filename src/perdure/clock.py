@@ -15,6 +15,8 @@ SECOND = 1_000_000
 TOKENS_READ = 64
 """Random ids that one read of the system's randomness serves."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, the latest that a datetime can show: what is due later is due then."""
 
 
 class Clock(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from perdure.clock import LATEST
 from perdure.codec import Payload
 from perdure.history.actions import (
     START_WAIT,
@@ -95,7 +96,7 @@ def start_head(draft: Draft, event: RunStarted) -> None:
     if START_WAIT in draft.waits:
         draft.closed.append(START_WAIT)
     if event.timeout is not None:
-        due = draft.at + event.timeout
+        due = min(draft.at + event.timeout, LATEST)
         draft.opened[TIMEOUT_WAIT] = Wait(TIMEOUT_WAIT, WaitKind.TIMEOUT, "run timeout", draft.at, due)
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import traceback
 
-from perdure.errors import ActivityFailed, ActivityTimedOut, ApplicationError, ChildWorkflowFailed, OutcomeError, RemoteError
+from perdure.errors import (
+    ActivityFailed,
+    ActivityTimedOut,
+    ApplicationError,
+    ChildWorkflowFailed,
+    OutcomeError,
+    RemoteError,
+)
 from perdure.history.events import Failure
 
 STACK_CHARACTERS_MAX = 8_000
@@ -16,8 +23,8 @@ def to_failure(error: BaseException, depth: int = 0) -> Failure:
     """Type name, message, traceback and chain of causes of an exception, as text."""
     cause = error.__cause__ or _first_of_group(error) or (None if error.__suppress_context__ else error.__context__)
     return Failure(
-        type=type_of(error),
-        message=_message(error)[:MESSAGE_CHARACTERS_MAX],
+        type=_storable(type_of(error)),
+        message=_storable(_message(error))[:MESSAGE_CHARACTERS_MAX],
         stack=_stack(error),
         cause=to_failure(cause, depth + 1) if cause is not None and depth < CAUSES_MAX else None,
         non_retryable=isinstance(error, ApplicationError) and not error.retryable,
@@ -64,11 +71,19 @@ def _message(error: BaseException) -> str:
         return error.message
     if isinstance(error, OutcomeError):
         return Exception.__str__(error)
-    return str(error)
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 because code that cannot say why it failed has failed all the same
+        return f"({type(error).__name__} has no text: its __str__ raised {type(broken).__name__})"
 
 
 def _stack(error: BaseException) -> str | None:
     if isinstance(error, RemoteError):
         return error.stack or None
     lines = traceback.format_tb(error.__traceback__)
-    return "".join(lines)[-STACK_CHARACTERS_MAX:] or None
+    return _storable("".join(lines))[-STACK_CHARACTERS_MAX:] or None
+
+
+def _storable(text: str) -> str:
+    """Text whose lone surrogates (names of files bring them) are escaped: a store takes valid Unicode alone."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from perdure.clock import LATEST, SECOND
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge
 from perdure.history.actions import (
@@ -301,7 +302,8 @@ class Run:
         if self._timers is None:
             self._timers = {}
         self._timers[number] = handle
-        due = self.identity.started + round(handle.when() * 1_000_000)
+        delay = round(min(handle.when() * SECOND, LATEST))  # because a timer may be infinite, a row may not
+        due = min(self.identity.started + delay, LATEST)
         self._actions[number] = CreateTimer(number=number, due=due, line=calling_line())
 
     def cancel_timer(self, handle: TimerHandle) -> None:
