@@ -42,9 +42,9 @@ def test_a_timer_due_during_a_refused_start_fires(tmp_path: Path) -> None:
 
 
 def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tmp_path: Path) -> None:
-    """Two arguments that fit one by one, and a turn of both that does not: nothing is run twice, nothing is lost."""
+    """Three arguments that fit one by one, and a turn of all that does not: nothing is run twice, nothing is lost."""
     runs: list[str] = []
-    app = App("wide", store=SqlStore(SqliteDatabase(tmp_path / "wide.db", row_bytes_max=150_000), ThreadRunner))
+    app = App("wide", store=SqlStore(SqliteDatabase(tmp_path / "wide.db", row_bytes_max=1_200_000), ThreadRunner))
 
     @app.activity
     async def length(text: str) -> int:
@@ -54,7 +54,7 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
     @app.workflow
     async def both() -> int:
         first = await length("c")
-        return first + sum(await asyncio.gather(length("a" * 100_000), length("b" * 100_000)))
+        return first + sum(await asyncio.gather(*(length(letter * 1_000_000) for letter in "ab1")))
 
     async def stalled() -> str:
         async with app:
@@ -71,5 +71,5 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
             return int(await handle.result(10))
 
     assert asyncio.run(stalled()) == "turn-too-large"
-    assert asyncio.run(resumed()) == 200_001
-    assert sorted(runs) == ["a", "b", "c"]
+    assert asyncio.run(resumed()) == 3_000_001
+    assert sorted(runs) == ["1", "a", "b", "c"]
