@@ -1,0 +1,127 @@
+"""Group commit over a real store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
+
+from perdure.actors.committer import TURNS_PER_COMMIT_MAX, Committer
+from perdure.clock import SystemClock
+from perdure.errors import StoreUnavailable
+from perdure.stores.contract import Head, Lease, Outcome, Status, Turn
+from perdure.stores.memory import MemoryStore
+
+
+def a_start(lease: Lease, id: str) -> Turn:
+    head = Head(id, lease.app, "main", Status.RUNNING, "e", 1, 1, 0, 0)
+    return Turn(lease.shard, id, "e", 1, None, 5, head=head)
+
+
+class Slow(MemoryStore):
+    """A store whose commits take a while, and sometimes answer with silence though they were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.silent = 0
+
+    async def commit(self, lease: Lease, turns: Any, token: str) -> list[Outcome]:
+        await asyncio.sleep(0.01)
+        self.sizes.append(len(turns))
+        outcomes = await super().commit(lease, turns, token)
+        if self.silent:
+            self.silent -= 1
+            raise StoreUnavailable("no answer")
+        return outcomes
+
+
+async def committing(store: Slow) -> tuple[Committer, Lease, list[str]]:
+    lost: list[str] = []
+    await store.open()
+    await store.shards("shop")
+    (lease,) = await store.acquire("shop", "me")
+    committer = Committer(store, lease, SystemClock(), lost.append)
+    committer.start()
+    return committer, lease, lost
+
+
+def test_turns_that_wait_share_the_next_commit(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, _ = await committing(store)
+        for number in range(100):
+            committer.submit(a_start(lease, f"i{number}"), outcomes.append)
+            if number == 0:
+                await asyncio.sleep(0.005)
+        await committer.stop(5)
+        return store.sizes, outcomes
+
+    sizes, outcomes = run(scenario)
+    assert sizes == [1, 99]
+    assert outcomes == [Outcome.COMMITTED] * 100
+
+
+def test_one_commit_is_bounded(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, _ = await committing(store)
+        for number in range(TURNS_PER_COMMIT_MAX * 2 + 1):
+            committer.submit(a_start(lease, f"i{number}"), outcomes.append)
+        await committer.stop(5)
+        return store.sizes, len(outcomes)
+
+    sizes, count = run(scenario)
+    assert sizes == [TURNS_PER_COMMIT_MAX, TURNS_PER_COMMIT_MAX, 1]
+    assert count == TURNS_PER_COMMIT_MAX * 2 + 1
+
+
+def test_each_turn_hears_its_own_outcome(run):
+    async def scenario():
+        store, outcomes = Slow(), {}
+        committer, lease, _ = await committing(store)
+        committer.submit(a_start(lease, "a"), lambda outcome: outcomes.update(a=outcome))
+        await asyncio.sleep(0.05)
+        committer.submit(
+            replace(a_start(lease, "a"), execution="e2"), lambda outcome: outcomes.update(again=outcome)
+        )
+        committer.submit(a_start(lease, "b"), lambda outcome: outcomes.update(b=outcome))
+        stale = replace(a_start(lease, "c"), expected=7)
+        committer.submit(stale, lambda outcome: outcomes.update(stale=outcome))
+        await committer.stop(5)
+        return outcomes
+
+    assert run(scenario) == {
+        "a": Outcome.COMMITTED,
+        "again": Outcome.EXISTS,
+        "b": Outcome.COMMITTED,
+        "stale": Outcome.CONFLICT,
+    }
+
+
+def test_a_commit_that_was_written_and_not_answered_is_not_written_again(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, lost = await committing(store)
+        store.silent = 1
+        committer.submit(a_start(lease, "a"), outcomes.append)
+        await committer.stop(5)
+        return store.sizes, outcomes, lost
+
+    assert run(scenario) == ([1], [Outcome.COMMITTED], [])
+
+
+def test_a_lost_lease_is_told_once_and_nothing_more_is_written(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, lost = await committing(store)
+        await store.release([lease])
+        committer.submit(a_start(lease, "a"), outcomes.append)
+        await asyncio.sleep(0.05)
+        committer.submit(a_start(lease, "b"), outcomes.append)
+        await asyncio.sleep(0.05)
+        await committer.stop(5)
+        return outcomes, len(lost), store.sizes
+
+    assert run(scenario) == ([], 1, [1])
