@@ -1,4 +1,4 @@
-"""Every store operation of the canonical workflows, made to fail in every way; and eviction at every await."""
+"""Every store operation of the canonical workflows fails in every way; and eviction at every await."""
 
 import gc
 
@@ -20,7 +20,9 @@ def test_no_single_fault_changes_the_outcome(workflow, sqlite):
 
 @pytest.mark.parametrize("workflow", sorted(ROLES))
 def test_a_second_fault_during_recovery_changes_nothing(workflow):
-    failed = [(faults, report.violations) for faults, report in crashpoints.run_pairs(workflow, 1, 40) if report.violations]
+    failed = [
+        (faults, report.violations) for faults, report in crashpoints.run_pairs(workflow, 1, 40) if report.violations
+    ]
     assert not failed
 
 

@@ -1,4 +1,4 @@
-"""An engine without one of its safeguards must be caught by the seeds; otherwise their silence proves nothing."""
+"""An engine without one of its safeguards must be caught by the seeds, or their silence proves nothing."""
 
 import pytest
 

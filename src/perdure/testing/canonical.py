@@ -1,4 +1,4 @@
-"""The canonical workflows: one of each kind, small enough that every operation of the store can be made to fail once."""
+"""The canonical workflows: one of each kind, small enough to fail at every operation of the store."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def generated(ctx: WorkflowContext, mark: int) -> Generator[Any, Any, int]:
     first = yield ctx.call_activity(OK, input=mark)
     both = yield when_all([ctx.call_activity(SLOW, input=mark + 1), ctx.call_child_workflow(CHAINING, input=mark + 2)])
     heard = yield ctx.wait_for_external_event("go")
-    return first + sum(both) + heard
+    return int(first + sum(both) + heard)
 
 
 CHAINING: Workflow[[int], int] = Workflow(chaining, "chaining", STAGE)
@@ -135,7 +135,11 @@ def _go(value: int) -> Callable[[int], Any]:
 
 
 def _role(
-    function: Callable[..., Any], value: Any, *commands: Command, input: tuple[Any, ...] = (7,), status: Status = Status.COMPLETED
+    function: Callable[..., Any],
+    value: Any,
+    *commands: Command,
+    input: tuple[Any, ...] = (7,),
+    status: Status = Status.COMPLETED,
 ) -> tuple[str, Role]:
     name = function.__name__
     return name, Role(name, name, encode_arguments(input, {}), {status: value}, commands)
@@ -155,8 +159,18 @@ ROLES: dict[str, Role] = dict(
         _role(exhausted, -2),
         _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
-        _role(suspended, 15, Command(0.0, lambda at: RunSuspended(at=at)), Command(3.0, lambda at: RunResumed(at=at))),
-        _role(stopped, None, Command(1.0, lambda at: RunTerminated(at=at, recursive=True)), status=Status.TERMINATED),
+        _role(
+            suspended,
+            15,
+            Command(0.0, lambda at: RunSuspended(at=at)),
+            Command(3.0, lambda at: RunResumed(at=at)),
+        ),
+        _role(
+            stopped,
+            None,
+            Command(1.0, lambda at: RunTerminated(at=at, recursive=True)),
+            status=Status.TERMINATED,
+        ),
         _role(grouped, 1 + 10),
         _role(generated, 7 + 8 + 9 + 10 + 11 + 5, Command(0.0, _go(5))),
     )
@@ -169,8 +183,8 @@ def definitions() -> Definitions:
     for activity in (*ACTIVITIES.values(), HANGS):
         made.add(activity)
     functions = (
-        fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing, compensating,
-        suspended, stopped, grouped, generated,
+        fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing,
+        compensating, suspended, stopped, grouped, generated,
     )  # fmt: skip
     for function in functions:
         made.add(Workflow(function, function.__name__, STAGE))

@@ -1,4 +1,4 @@
-"""Every operation of the store in a canonical workflow, each made to fail in every way: the proof by enumeration."""
+"""Every operation of the store in a canonical workflow, failed in every way: a proof by enumeration."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def run_pairs(workflow: str, seed: int, count: int) -> list[tuple[dict[int, Faul
     found = []
     for _ in range(count):
         first = chance.randrange(length)
-        faults = {first: chance.choice(list(Fault)), first + chance.randint(1, 15): chance.choice(list(Fault))}
+        faults = {
+            first: chance.choice(list(Fault)),
+            first + chance.randint(1, 15): chance.choice(list(Fault)),
+        }
         found.append((faults, world(workflow, Script(faults)).run(inspect)))
     return found
 

@@ -1,10 +1,11 @@
-"""What a simulated store does to its engine: it dies at an operation, lies about one, repeats, reorders, keeps silent."""
+"""What a simulated store does to its engine: it dies, it lies, it repeats, reorders and keeps silent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -99,7 +100,7 @@ RATES = (0.0, 0.0, 0.005, 0.02, 0.1)
 
 
 class Swarm:
-    """Each seed enables some kinds of fault at rates of its own. `stop` ends them, so that all must finish."""
+    """Each seed enables some kinds of fault at rates of its own; `stop` ends them, so that all must finish"""
 
     def __init__(self, tape: Tape) -> None:
         chance = tape.stream("swarm")
@@ -129,7 +130,7 @@ class Swarm:
         return None
 
     def _permitted(self, fault: Fault) -> Fault | None:
-        """Only the first `allowed` faults of the seed happen (None: all), for finding the one that matters."""
+        """Only the first `allowed` faults of the seed happen (None: all), to find the one that matters."""
         if self.allowed is None:
             return fault
         self.allowed -= 1
@@ -147,7 +148,14 @@ class FaultyStore:
     """An engine's view of a store on which a plan works. `crash` kills the process that holds it."""
 
     def __init__(
-        self, inner: EngineStore, plan: Plan, witness: Witness, tape: Tape, crash: Callable[[str], None], log: Callable[[str], None]
+        self,
+        inner: EngineStore,
+        plan: Plan,
+        witness: Witness,
+        tape: Tape,
+        *,
+        crash: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._inner = inner
         self._plan = plan
@@ -156,7 +164,7 @@ class FaultyStore:
         self._crash = crash
         self._log = log
 
-    # -- the one way to an operation ------------------------------------------------------------------------------
+    # -- the one way to an operation ------------------------------------------------------------------------
 
     async def _do(self, name: str, call: Callable[[], Awaitable[T]], seen: Callable[[T], None] | None = None) -> T:
         fault = self._plan.operation(name)
@@ -195,7 +203,7 @@ class FaultyStore:
 
         asyncio.get_running_loop().create_task(again(), name="second delivery")
 
-    # -- Store ----------------------------------------------------------------------------------------------------
+    # -- Store ----------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         await self._do("open", self._inner.open)
@@ -249,10 +257,10 @@ class FaultyStore:
                 continue
             others = [mail for mail in turn.mail if mail.instance != turn.id]
             if others and self._plan.happens("twice"):
-                self._twice(lambda others=others: self._deliver_again(lease.shard, others), "mail delivered twice")  # type: ignore[misc]
+                self._twice(partial(self._deliver_again, lease.shard, others), "mail delivered twice")
             if turn.created and self._plan.happens("twice"):
-                creation = turn.created[0]
-                self._twice(lambda creation=creation: self._create_again(lease.shard, creation), "creation delivered twice")  # type: ignore[misc]
+                created = partial(self._create_again, lease.shard, turn.created[0])
+                self._twice(created, "creation delivered twice")
 
     async def _deliver_again(self, shard: int, mail: Sequence[Mail]) -> None:
         outcomes = await self._inner.deliver(shard, mail)
@@ -270,12 +278,14 @@ class FaultyStore:
         except Fenced:
             self._witness.probes["unknown outcome fenced"] += 1
             raise
-        self._witness.probes["unknown outcome: it happened" if happened else "unknown outcome: it did not"] += 1
+        answer = "it happened" if happened else "it did not"
+        self._witness.probes[f"unknown outcome: {answer}"] += 1
         return happened
 
     async def deliver(self, shard: int, mail: Sequence[Mail]) -> list[Delivery]:
         def seen(outcomes: list[Delivery]) -> None:
-            self._log(f"deliver: {', '.join(f'{m.key[-12:]} to {m.instance}: {o}' for m, o in zip(mail, outcomes, strict=True))}")
+            for one, outcome in zip(mail, outcomes, strict=True):
+                self._log(f"deliver: {one.key[-12:]} to {one.instance}: {outcome}")
             self._witness.probes["duplicate mail refused"] += outcomes.count(Delivery.DUPLICATE)
             if self._plan.happens("twice"):
                 self._twice(lambda: self._deliver_again(shard, mail), "mail delivered twice")
@@ -285,7 +295,7 @@ class FaultyStore:
     async def purge(self, shard: int, ids: Sequence[str]) -> list[str]:
         return await self._do("purge", lambda: self._inner.purge(shard, ids), self._witness.purged)
 
-    # -- Leases ---------------------------------------------------------------------------------------------------
+    # -- Leases ---------------------------------------------------------------------------------------------
 
     async def acquire(self, app: str, owner: str) -> list[Lease]:
         return await self._do("acquire", lambda: self._inner.acquire(app, owner), self._witness.acquired)
@@ -296,7 +306,7 @@ class FaultyStore:
     async def holder(self, app: str) -> str | None:
         return await self._do("holder", lambda: self._inner.holder(app))
 
-    # -- Wake -----------------------------------------------------------------------------------------------------
+    # -- Wake -----------------------------------------------------------------------------------------------
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
         return await self._do("recover", lambda: self._inner.recover(lease, after, limit))
@@ -304,7 +314,9 @@ class FaultyStore:
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
         return self._reordered(await self._do("mail", lambda: self._inner.mail(lease, limit, after)))
 
-    async def due(self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)) -> list[Due]:
+    async def due(
+        self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
+    ) -> list[Due]:
         return await self._do("due", lambda: self._inner.due(lease, until, limit, after))
 
     async def watch(self) -> AsyncIterator[None]:
@@ -315,7 +327,7 @@ class FaultyStore:
                 yield
 
     def _reordered(self, mail: list[Mail]) -> list[Mail]:
-        """Replies and events in any order, as other senders' commits may bring them; commands keep their place."""
+        """Replies and events in any order, as other senders may bring them; commands keep their place."""
         if len(mail) < 2 or not self._plan.happens("reorder"):
             return mail
         loose = [place for place, one in enumerate(mail) if _is_loose(one)]
@@ -359,5 +371,9 @@ def _told(turn: Turn, outcome: Outcome) -> str:
     if turn.mail:
         parts.append("sends " + " ".join(mail.instance for mail in turn.mail))
     if turn.head is not None:
-        parts.append(f"-> {turn.head.status}" + (" suspended" if turn.head.suspended else "") + (" stalled" if turn.head.stalled else ""))
+        parts.append(
+            f"-> {turn.head.status}"
+            + (" suspended" if turn.head.suspended else "")
+            + (" stalled" if turn.head.stalled else "")
+        )
     return f"{outcome} [{'; '.join(parts)}]"

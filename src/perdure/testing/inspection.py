@@ -1,4 +1,4 @@
-"""What must hold of a world at rest: stored history is what was committed, it replays, and nothing is left over."""
+"""What must hold of a world at rest: its stored history is what was committed, and it replays."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def _inspect_instance(world: World, loaded: Loaded) -> None:
     track = world.witness.tracks.get(head.id)
     if track is None:
         return
-    if (head.execution, head.generation, head.sequence) != (track.execution, track.generation, track.sequence):
+    if (head.execution, head.generation, head.sequence) != (
+        track.execution,
+        track.generation,
+        track.sequence,
+    ):
         accuse(f"the head of {head.id} is {head}; commits made it {track}")
     record = world.witness.records[head.id, head.execution, head.generation]
     if [(segment.sequence, segment.events) for segment in loaded.segments] != record.segments:
@@ -107,7 +111,9 @@ def _inspect_compensations(world: World, key: RunKey, record: Record) -> None:
         if isinstance(step, Compensated):
             first = next(inner for inner in steps(step.body) if isinstance(inner, Effect))
             if begun[key[0], first.mark] and not ended[key[0], step.undo]:
-                world.witness.accuse(f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo}")
+                world.witness.accuse(
+                    f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo}"
+                )
             if ended[key[0], step.undo] and not ended[key[0], step.enter]:
                 world.witness.accuse(f"{key} undid {step.enter}, which never happened")
 

@@ -1,6 +1,6 @@
-"""A seeded asyncio event loop in virtual time: who runs next is a choice, and time jumps when nobody is ready.
+"""A seeded asyncio event loop in virtual time: who runs next is a choice, and time jumps to who waits.
 
-Callbacks belong to a `Process`, which may be killed: then none of its code runs any more, no `finally` either.
+Callbacks belong to a `Process`, which may be killed: then no code of it runs any more, no `finally` either.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ class Spin(Exception):
 
 
 class Process:
-    """What dies together: every callback whose context names it. Its pending tasks are kept, so that no collector
-    resumes them, until `bury`."""
+    """What dies together: every callback whose context names it.
+
+    Its pending tasks are kept until `bury`, so that no collector resumes them.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -65,7 +67,9 @@ PROCESS: ContextVar[Process | None] = ContextVar("perdure_simulated_process", de
 class SimTask(asyncio.Task[Any]):
     """A task that hashes by its number, because asyncio iterates sets of tasks."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Context | None) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Context | None
+    ) -> None:
         self._number = next(loop.numbers)
         super().__init__(coroutine, loop=loop, name=name or f"task {self._number}", context=context)
         self._log_destroy_pending = False  # because a killed process drops its tasks on purpose
@@ -85,7 +89,11 @@ class SimFuture(asyncio.Future[Any]):
         return self._number
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+_EventLoop: Any = asyncio.AbstractEventLoop
+"""Untyped, because of the many abstract methods of a loop only those are here that a world needs."""
+
+
+class SimLoop(_EventLoop):  # type: ignore[misc]
     """Runs everything of one simulated world in one thread.
 
     `chance` decides; `disorder` is the share of steps at which another callback than the oldest may run.
@@ -105,7 +113,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._instant_began = 0
 
-    # -- driving it -----------------------------------------------------------------------------------------------
+    # -- driving it -----------------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until `main` is done. Raises Deadlock or Spin if it never will be."""
@@ -127,7 +135,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if not self._ready:
             self._jump()
         handle = self._take()
-        if handle._cancelled or not self._may_run(handle):  # type: ignore[attr-defined]
+        if handle._cancelled or not self._may_run(handle):
             return
         self.steps += 1
         if self.steps - self._instant_began > STEPS_PER_INSTANT_MAX:
@@ -149,13 +157,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         if self._disorder and len(ready) > 1 and self._chance.random() < self._disorder:
             ready.rotate(-self._chance.randrange(len(ready)))
-            handle = ready.popleft()
-            return handle
         return ready.popleft()
 
     def _jump(self) -> None:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers:
             raise Deadlock(f"at {self._now:.3f} s nothing is ready and no timer is set")
@@ -168,7 +174,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Mix a happening into the digest: two runs of one seed must have the same."""
         self.digest = zlib.crc32(f"{self._now:.6f} {text}".encode(), self.digest)
 
-    # -- what asyncio asks of a loop ------------------------------------------------------------------------------
+    # -- what asyncio asks of a loop ------------------------------------------------------------------------
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
@@ -178,7 +184,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
@@ -235,7 +243,8 @@ class SimLoop(asyncio.AbstractEventLoop):
             self.failures.append(f"{context.get('message')}: {_described(context.get('exception'))}")
 
     def __repr__(self) -> str:
-        return f"<SimLoop at {self._now:.6f} s: {len(self._ready)} ready, {len(self._timers)} timers, {self.steps} steps>"
+        waiting = f"{len(self._ready)} ready, {len(self._timers)} timers"
+        return f"<SimLoop at {self._now:.6f} s: {waiting}, {self.steps} steps>"
 
 
 class SimClock:
@@ -264,7 +273,7 @@ def _close(task: asyncio.Task[Any]) -> None:
     coroutine = task.get_coro()
     if coroutine is not None and not task.done():
         try:
-            coroutine.close()  # type: ignore[union-attr]
+            coroutine.close()
         except BaseException:  # noqa: BLE001 - whatever it unwinds with, its world is over
             return
 
@@ -280,4 +289,4 @@ def _leave(_: Any) -> None:
     """Abandoned async generators are not resumed, because when the collector finds them is not repeatable."""
 
 
-SimLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+SimLoop.__abstractmethods__ = frozenset()

@@ -1,4 +1,4 @@
-"""Which happenings a campaign must have seen, and how often: proof that its faults and the engine's defences were met."""
+"""What a campaign must have met, and how often it did: each kind of fault, each defence of the engine."""
 
 from __future__ import annotations
 

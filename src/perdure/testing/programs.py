@@ -1,4 +1,4 @@
-"""Programs that workflows perform: trees of steps, drawn from a seed, whose result is known before they run."""
+"""Programs that workflows perform: trees of steps drawn from a seed, with a result known beforehand."""
 
 from __future__ import annotations
 
@@ -32,45 +32,45 @@ class Node(msgspec.Struct, frozen=True, tag=True):
     """One step of a program; every step has an integer result."""
 
 
-class Effect(Node):
+class Effect(Node, frozen=True):
     """An activity. One that fails is caught and gives its mark negated."""
 
     mark: int
     how: How = How.OK
 
 
-class Sleep(Node):
+class Sleep(Node, frozen=True):
     seconds: float
 
 
-class Event(Node):
+class Event(Node, frozen=True):
     """Wait for an event that a client raises with `value`."""
 
     name: str
     value: int
 
 
-class Missed(Node):
+class Missed(Node, frozen=True):
     """Wait for an event that nobody raises, `seconds` long."""
 
     name: str
     seconds: float
 
 
-class Sent(Node):
+class Sent(Node, frozen=True):
     """Raise an event on oneself, then take it."""
 
     name: str
     value: int
 
 
-class Rolled(Node):
+class Rolled(Node, frozen=True):
     """As many effects as the workflow's own random numbers say, at most three."""
 
     mark: int
 
 
-class Child(Node):
+class Child(Node, frozen=True):
     """`body` in a child workflow; a detached one is not waited for and counts nothing."""
 
     mark: int
@@ -78,43 +78,43 @@ class Child(Node):
     detached: bool = False
 
 
-class Chain(Node):
+class Chain(Node, frozen=True):
     parts: list[Step]
 
 
-class Together(Node):
+class Together(Node, frozen=True):
     """All parts at once; `way` is gather, group (TaskGroup) or wait."""
 
     way: str
     parts: list[Step]
 
 
-class Quickest(Node):
+class Quickest(Node, frozen=True):
     """The first of a quick part and one that hangs, which is then cancelled."""
 
     quick: Step
     mark: int
 
 
-class Broken(Node):
+class Broken(Node, frozen=True):
     """A TaskGroup of which one member fails, so that the others are cancelled."""
 
     mark: int
 
 
-class InTime(Node):
+class InTime(Node, frozen=True):
     """`body` under a timeout that is far away."""
 
     body: Step
 
 
-class Overdue(Node):
+class Overdue(Node, frozen=True):
     """An activity that hangs, under a timeout that comes."""
 
     mark: int
 
 
-class Compensated(Node):
+class Compensated(Node, frozen=True):
     """`enter`, then `body`, then `undo` whatever happens."""
 
     enter: int
@@ -123,7 +123,20 @@ class Compensated(Node):
 
 
 Step: TypeAlias = (
-    Effect | Sleep | Event | Missed | Sent | Rolled | Child | Chain | Together | Quickest | Broken | InTime | Overdue | Compensated
+    Effect
+    | Sleep
+    | Event
+    | Missed
+    | Sent
+    | Rolled
+    | Child
+    | Chain
+    | Together
+    | Quickest
+    | Broken
+    | InTime
+    | Overdue
+    | Compensated
 )
 
 

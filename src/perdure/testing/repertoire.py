@@ -54,11 +54,15 @@ class Stage:
     def client(self) -> Client:
         return Client(cast(Any, None))
 
+    @property
+    def definitions(self) -> Definitions:
+        return definitions(good=True)
+
 
 STAGE = Stage()
 
 
-# -- activities -----------------------------------------------------------------------------------------------------
+# -- activities ---------------------------------------------------------------------------------------------
 
 
 def _begin(mark: int, how: How) -> Any:
@@ -147,10 +151,10 @@ ACTIVITIES: dict[How, Activity[[int], int]] = {
 HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
 
 
-# -- performing a step --------------------------------------------------------------------------------------------
+# -- performing a step --------------------------------------------------------------------------------------
 
 
-async def perform(step: Step) -> int:
+async def perform(step: Step) -> int:  # noqa: PLR0912 - a case for each step
     """The result of a step; see `programs.expected`."""
     match step:
         case Effect():
@@ -243,7 +247,7 @@ async def _quickest(step: Quickest) -> int:
 
 
 async def _put_away(*tasks: asyncio.Task[int]) -> None:
-    """Cancel what is not done, and let it unwind: a run that ends earlier would take its compensations along."""
+    """Cancel what is not done, and let it unwind: a run that ends earlier takes its compensations along."""
     for task in tasks:
         if not task.cancelling():  # because a second cancellation would cut a compensation short
             task.cancel()
@@ -279,7 +283,7 @@ async def _compensated(step: Compensated) -> int:
         await ACTIVITIES[How.OK](step.undo)
 
 
-# -- workflows ----------------------------------------------------------------------------------------------------
+# -- workflows ----------------------------------------------------------------------------------------------
 
 
 async def program(what: Program, total: int) -> int:
@@ -324,7 +328,7 @@ async def patient(mark: int) -> int:
 async def endless(mark: int) -> int:
     """Bad code: it never comes to rest."""
     total = await ACTIVITIES[How.SLOW](mark)
-    while total:
+    while total:  # noqa: ASYNC110 - that is what is bad about it
         await asyncio.sleep(0)
     return total
 

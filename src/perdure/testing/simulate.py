@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -40,7 +40,7 @@ FAILURES_SHOWN = 5
 _code = cache(definitions)
 
 
-# -- from seed to world ---------------------------------------------------------------------------------------------
+# -- from seed to world -------------------------------------------------------------------------------------
 
 
 def scenario(tape: Tape) -> Scenario:
@@ -117,7 +117,13 @@ def _listener(tape: Tape) -> Role:
     chance = tape.stream("ticks")
     ticks = range(1, 1 + chance.choice((2, 4)))
     commands = [Command(chance.choice((0.0, 0.3, 1.5)), partial(_tick, value)) for value in ticks]
-    return Role("listener", "listener", encode_arguments((len(ticks),), {}), {Status.COMPLETED: list(ticks)}, tuple(commands))
+    return Role(
+        "listener",
+        "listener",
+        encode_arguments((len(ticks),), {}),
+        {Status.COMPLETED: list(ticks)},
+        tuple(commands),
+    )
 
 
 def _tick(value: int, at: int) -> EventRaised:
@@ -143,7 +149,7 @@ def _troubled_role(tape: Tape, number: int) -> Role:
     )
 
 
-def _raises(step: Event) -> object:
+def _raises(step: Event) -> Callable[[int], EventRaised]:
     return lambda at: EventRaised(at=at, name=step.name.lower(), data=encode(step.value))
 
 
@@ -181,7 +187,7 @@ def judged(seed: int) -> Report:
     return report
 
 
-# -- many seeds -----------------------------------------------------------------------------------------------------
+# -- many seeds ---------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -221,7 +227,7 @@ def campaign(first: int, count: int, processes: int) -> Campaign:
     return Campaign(count, failures, counts, time.monotonic() - began)
 
 
-# -- the command ----------------------------------------------------------------------------------------------------
+# -- the command --------------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -244,7 +250,9 @@ def _show_seed(seed: int, faults: int | None, quiet: bool) -> int:
         _say(line)
     for violation in report.violations:
         _say(f"VIOLATION {violation}")
-    _say(f"seed {seed}: {len(report.violations)} violations, {report.steps} steps, {report.seconds:.1f} s of virtual time")
+    _say(
+        f"seed {seed}: {len(report.violations)} violations in {report.seconds:.1f} virtual s, {report.steps} steps"
+    )
     return 1 if report.violations else 0
 
 

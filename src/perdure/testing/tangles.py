@@ -1,7 +1,7 @@
-"""Workflows whose tasks tangle: task groups, gather, wait, shields, queues, locks and anyio, drawn from a seed.
+"""Workflows whose tasks tangle: task groups, gather, wait, shields, queues, locks, anyio; drawn from a seed.
 
-Each runs live in a simulated world; its stored history can then be replayed by fresh code in another process, whose
-hashes are other ones, and must ask for the same.
+Each runs live in a simulated world; fresh code in another process, whose hashes are other ones, must then ask
+for the same along its stored history.
 """
 
 from __future__ import annotations
@@ -25,7 +25,19 @@ from perdure.testing.tape import Tape
 from perdure.testing.world import Role, Scenario, World
 
 DEPTH_MAX = 3
-WAYS = ("group", "gather", "wait", "anyio", "move on", "first", "shield", "queue", "lock", "fail", "nested cancel")
+WAYS = (
+    "group",
+    "gather",
+    "wait",
+    "anyio",
+    "move on",
+    "first",
+    "shield",
+    "queue",
+    "lock",
+    "fail",
+    "nested cancel",
+)
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -47,7 +59,7 @@ class Tangle:
         if depth >= DEPTH_MAX or chance.random() < 0.25:
             return await self._leaf(chance)
         parts = chance.randint(2, 3)
-        return await _PERFORM[chance.choice(WAYS)](self, chance, depth + 1, parts)
+        return int(await _PERFORM[chance.choice(WAYS)](self, chance, depth + 1, parts))
 
     async def _leaf(self, chance: random.Random) -> int:
         mark = chance.randrange(1_000)
@@ -163,7 +175,7 @@ def definitions() -> Definitions:
 
 
 def live(seed: int) -> tuple[Story, list[str]]:
-    """Run the tangle of a seed, evicted at every chance if the seed is odd; its history and what was wrong."""
+    """Run the tangle of a seed, evicted at every await if it is odd; its history, and what was wrong."""
     role = Role("tangle", "tangle", encode_arguments((seed,), {}), {Status.COMPLETED: None}, judged=False)
     scenario = Scenario((role,), definitions(), disorder=(seed % 3) * 0.3)
     world = World(Tape(seed), scenario, Script({}, evictions=bool(seed % 2)))

@@ -6,7 +6,7 @@ import random
 
 
 class Tape:
-    """Repeatable choices. Streams are apart by purpose, so that one more fault does not reshuffle the workload."""
+    """Repeatable choices. Streams are apart by purpose, so that one more fault reshuffles no workload."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -1,4 +1,4 @@
-"""An independent record of what the store was told: it sees every commit and holds each to the laws of a history."""
+"""An independent record of what the store was told: each commit, held to the laws of a history."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Record:
 
 
 class Witness:
-    """`violations` collects what went wrong, in words; nothing is raised, because the engine would swallow it."""
+    """`violations` says in words what went wrong; nothing is raised, because the engine would swallow it."""
 
     def __init__(self) -> None:
         self.violations: list[str] = []
@@ -90,7 +90,7 @@ class Witness:
     def accuse(self, text: str) -> None:
         self.violations.append(text)
 
-    # -- what stores report ---------------------------------------------------------------------------------------
+    # -- what stores report ---------------------------------------------------------------------------------
 
     def acquired(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -126,7 +126,7 @@ class Witness:
             for creation in turn.created:
                 self.created(creation)
 
-    # -- one turn -------------------------------------------------------------------------------------------------
+    # -- one turn -------------------------------------------------------------------------------------------
 
     def _turn(self, turn: Turn) -> None:
         if turn.expected is None:

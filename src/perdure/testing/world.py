@@ -57,7 +57,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Role:
-    """One instance that clients start, what they send to it, and the outcomes that are right: value by status."""
+    """One instance that clients start, what they send to it, and the right outcomes: value by status."""
 
     id: str
     workflow: str
@@ -108,7 +108,7 @@ class Node:
         self.died: asyncio.Future[None] = world.loop.create_future()
         self.backend = world.backend.connect()
         self.worker = SimWorker(APP, definitions)
-        store = FaultyStore(self.backend, world.plan, world.witness, world.tape, self._crash, world.log)
+        store = FaultyStore(self.backend, world.plan, world.witness, world.tape, crash=self._crash, log=world.log)
         chance = world.tape.stream(f"tokens of {self.name}")
         skew = round((chance.random() - 0.5) * 2 * scenario.skew)
         self.engine = Engine(
@@ -240,7 +240,11 @@ class SqliteBackend:
         try:
             tables = [name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")]
             kept = {"meta", "shard", "shards"}
-            counts = {name: connection.row(f"select count(*) from {name}") for name in tables if name not in kept}  # noqa: S608
+            counts = {
+                name: connection.row(f"select count(*) from {name}")  # noqa: S608 - the names are the schema's
+                for name in tables
+                if name not in kept
+            }
             return [f"{count[0]} rows of {name}" for name, count in counts.items() if count and count[0]]
         finally:
             connection.close()
@@ -285,7 +289,12 @@ class World:
         for failure in self.loop.failures:
             accuse(f"unhandled: {failure}")
         return Report(
-            self.witness.violations, self.witness.probes, self.loop.digest, self.trace, self.loop.steps, self.loop.time()
+            self.witness.violations,
+            self.witness.probes,
+            self.loop.digest,
+            self.trace,
+            self.loop.steps,
+            self.loop.time(),
         )
 
     def log(self, text: str) -> None:
@@ -295,7 +304,7 @@ class World:
         if self._traced:
             self.trace.append(f"{self.loop.time():10.3f} {text}")
 
-    # -- the story ------------------------------------------------------------------------------------------------
+    # -- the story ------------------------------------------------------------------------------------------
 
     async def _main(self, inspect: Callable[[World, EngineStore], None]) -> None:
         if self.plan.evicts:
@@ -363,9 +372,10 @@ class World:
         head, waits = found[0].head, found[0].waits
         mail = [one.event.decode()[:100] for one in found[0].mail]
         halts = f"suspended {head.suspended}, stalled {head.stalled}"
-        return f"{head.status} at turn {head.sequence} of run {head.generation}, {halts}, waits {waits}, mail {mail}"
+        place = f"{head.status} at turn {head.sequence} of run {head.generation}"
+        return f"{place}, {halts}, waits {waits}, mail {mail}"
 
-    # -- nodes ----------------------------------------------------------------------------------------------------
+    # -- nodes ----------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
         """Start nodes for those that died, as a supervisor of processes does."""
@@ -411,8 +421,7 @@ class World:
             await asyncio.sleep(max(0.0, at - self.loop.time()))
             alive = [node for node in self.nodes if node.alive and node.is_open]
             owners = [node for node in alive if node.engine.is_owner]
-            node = (owners or alive or [None])[0]
-            if node is not None:
+            for node in (owners or alive)[:1]:
                 await self._harm(node, what, len(alive))
 
     async def _harm(self, node: Node, what: str, alive: int) -> None:
@@ -458,7 +467,7 @@ class World:
         node = next(node for node in self.nodes if node.process is process)
         return any(self.witness.is_newest(shard.lease) for shard in node.engine.owned.values())
 
-    # -- clients --------------------------------------------------------------------------------------------------
+    # -- clients --------------------------------------------------------------------------------------------
 
     async def _drive(self, role: Role) -> None:
         await asyncio.sleep(role.starts)
@@ -468,11 +477,14 @@ class World:
             await self._command(role, command)
         state = await self._ask(lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS))
         self.states[role.id] = state
-        if state.status not in role.outcomes:
+        status = Status(state.status)
+        if status not in role.outcomes:
             failure = state.failure
-            self.witness.accuse(f"{role.id} ended {state.status} ({failure and failure.type}: {failure and failure.message})")
-        elif role.judged and state.status == Status.COMPLETED and decode(state.output) != role.outcomes[state.status]:
-            self.witness.accuse(f"{role.id} gave {decode(state.output)}, not {role.outcomes[state.status]}")
+            self.witness.accuse(
+                f"{role.id} ended {state.status} ({failure and failure.type}: {failure and failure.message})"
+            )
+        elif role.judged and state.status == Status.COMPLETED and decode(state.output) != role.outcomes[status]:
+            self.witness.accuse(f"{role.id} gave {decode(state.output)}, not {role.outcomes[status]}")
 
     async def _start(self, role: Role) -> None:
         tries = 0
@@ -523,7 +535,7 @@ class World:
 
 
 async def _suspended_or_over(operations: Operations, id: str) -> None:
-    """Wait until a suspension is seen, because a command through one node may overtake one that went through another."""
+    """Wait until a suspension is seen, because a command may overtake one that went through another node."""
     while True:
         state = await operations.state(id, None)
         if state.suspended is not None or state.is_finished:
