@@ -32,14 +32,19 @@ def main() -> int:
 
 def _measured(options: argparse.Namespace) -> int:
     if not options.floor and (reason := why_not_importable()):
-        print(f"Perdure cannot be imported: {reason}\nInstall it, or measure the floor alone with --floor.",
-              file=sys.stderr)
+        print(
+            f"Perdure cannot be imported: {reason}\nInstall it, or measure the floor alone with --floor.",
+            file=sys.stderr,
+        )
         return 2
     before = os.getloadavg()[0]
     samples, file_system_type = _taken(options)
     machine = _machine(before, file_system_type, options.quick)
-    rows = [row(figure, samples[figure.scenario].taken, judge=not options.quick)
-            for figure in FIGURES if figure.scenario in samples]
+    rows = [
+        row(figure, samples[figure.scenario].taken, judge=not options.quick)
+        for figure in FIGURES
+        if figure.scenario in samples
+    ]
     failures = [failure for one in samples.values() for failure in one.failures]
     _print(options, rows, machine, failures, samples)
     missed = any(one.verdict in ("miss", "no sample") for one in rows)
@@ -50,8 +55,14 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure Perdure beside the floor.")
     parser.add_argument("--rounds", type=_positive, help=f"rounds of each scenario (default {ROUNDS})")
     parser.add_argument("--quick", action="store_true", help="small counts, 2 rounds, no verdict: a trial")
-    parser.add_argument("--only", nargs="+", metavar="SCENARIO", choices=[plan.scenario for plan in PLANS],
-                        default=[plan.scenario for plan in PLANS], help="scenarios to run: %(choices)s")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="SCENARIO",
+        choices=[plan.scenario for plan in PLANS],
+        default=[plan.scenario for plan in PLANS],
+        help="scenarios to run: %(choices)s",
+    )
     parser.add_argument("--floor", action="store_true", help="the floor alone, without Perdure")
     parser.add_argument("--dir", type=Path, help="folder on a real disk for the measured files")
     form = parser.add_mutually_exclusive_group()
@@ -82,15 +93,24 @@ def _tell(progress: str) -> None:
 
 def _machine(before: float, file_system_type: str, quick: bool) -> dict[str, Any]:
     return {
-        "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}", "cores": os.cpu_count(),
-        "file_system": file_system_type, "counts": "quick" if quick else "full",
-        "load_before": round(before, 2), "load_after": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "file_system": file_system_type,
+        "counts": "quick" if quick else "full",
+        "load_before": round(before, 2),
+        "load_after": round(os.getloadavg()[0], 2),
     }
 
 
-def _print(options: argparse.Namespace, rows: Sequence[Row], machine: dict[str, Any],
-           failures: Sequence[str], samples: dict[str, Samples]) -> None:
+def _print(
+    options: argparse.Namespace,
+    rows: Sequence[Row],
+    machine: dict[str, Any],
+    failures: Sequence[str],
+    samples: dict[str, Samples],
+) -> None:
     if options.json:
         raw = {name: {"load": one.load, **one.taken} for name, one in samples.items()}
         print(as_json(rows, machine, failures, raw))

@@ -1,6 +1,6 @@
 """One scenario on one engine in this process; prints its sample as one line of JSON.
 
-    python -m benchmarks.child SCENARIO floor|perdure FOLDER [--quick]
+python -m benchmarks.child SCENARIO floor|perdure FOLDER [--quick]
 """
 
 import asyncio

@@ -80,8 +80,7 @@ async def sleeper(due: float) -> None:
 
 
 WORKFLOWS: dict[str, Any] = {
-    workflow.function.__name__: workflow
-    for workflow in (one, sequence, long_run, fan_out, in_flight, sleeper)
+    workflow.function.__name__: workflow for workflow in (one, sequence, long_run, fan_out, in_flight, sleeper)
 }
 
 

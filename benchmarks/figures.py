@@ -72,9 +72,16 @@ def row(figure: Figure, samples: Mapping[str, Sequence[Sample]], judge: bool) ->
     value = Spread.of([figure.value(*pair) for pair in rounds])
     wall = Spread.of([figure.wall(*pair) for pair in rounds]) if figure.wall else None
     return Row(
-        figure.title, figure.scenario, figure.unit, value, wall,
-        _shown(figure, floor), _shown(figure, perdure), len(rounds),
-        _in_words(figure.target, figure.unit), _verdict(figure.target, value, judge),
+        figure.title,
+        figure.scenario,
+        figure.unit,
+        value,
+        wall,
+        _shown(figure, floor),
+        _shown(figure, perdure),
+        len(rounds),
+        _in_words(figure.target, figure.unit),
+        _verdict(figure.target, value, judge),
     )
 
 
@@ -137,8 +144,13 @@ def _imported(sample: Sample) -> str:
 
 def _workflows(concurrency: str, target: Target | None) -> Figure:
     return Figure(
-        f"one-activity workflows, {concurrency} at once", f"one_at_{concurrency.replace(',', '')}",
-        "x the floor", _throughput("cpu_s"), target, _throughput("wall_s"), _rate,
+        f"one-activity workflows, {concurrency} at once",
+        f"one_at_{concurrency.replace(',', '')}",
+        "x the floor",
+        _throughput("cpu_s"),
+        target,
+        _throughput("wall_s"),
+        _rate,
     )
 
 
@@ -146,27 +158,62 @@ FIGURES = (
     _workflows("1", None),
     _workflows("100", None),
     _workflows("1,000", Target(0.5, at_least=True)),
-    Figure("steps of 100 sequences of 100", "sequences", "x the floor",
-           _throughput("cpu_s"), Target(0.5, at_least=True), _throughput("wall_s"), _rate),
-    Figure("a lone sequential step", "lone", "x the floor's cost",
-           _cost("cpu_s"), Target(1.7), _cost("wall_s"), _latency),
-    Figure("step 10,000 against step 100 of one workflow", "long_run", "x",
-           _growth, Target(1.2), show=_early_late),
-    Figure("call 10,000 against call 100 of one fan-out", "wide_run", "x",
-           _growth, Target(1.2), show=_early_late),
-    Figure("fan-out of 1,000 activities, wall", "fan_out", "ms",
-           _own("wall_s", 1e3), Target(150), show=lambda s: f"{s['cpu_s'] * 1e3:.0f} ms CPU"),
-    Figure("cold resume of 10,000 in flight after kill -9, wall", "resume", "s", _own("wall_s"), Target(5),
-           show=lambda s: f"{s['cpu_s']:.2f} s CPU, peak {s['peak_mb']:.0f} MB"),
-    Figure("100,000 asleep on timers, resident", "sleepers", "MB", _own("asleep_mb"),
-           Target(150, worst_round=True),
-           show=lambda s: f"peak {s['peak_mb']:.0f} MB"),
-    Figure("... the latest of 20,000 that fall due at 1,000/s", "sleepers", "s", _own("late_max_s"),
-           Target(1, worst_round=True), show=lambda s: f"median {s['late_median_s']:.3f} s"),
-    Figure("... the earliest, by which it was too early", "sleepers", "s", _own("early_max_s"),
-           Target(0, worst_round=True)),
-    Figure("import perdure, best of 10", "import", "ms", _own("best_s", 1e3), Target(100),
-           show=_imported),
-    Figure("idle process, resident", "idle", "MB", _own("resident_mb"), Target(40, worst_round=True),
-           show=lambda s: f"{s['cpu_share'] * 100:.2f} % CPU"),
+    Figure(
+        "steps of 100 sequences of 100",
+        "sequences",
+        "x the floor",
+        _throughput("cpu_s"),
+        Target(0.5, at_least=True),
+        _throughput("wall_s"),
+        _rate,
+    ),
+    Figure(
+        "a lone sequential step", "lone", "x the floor's cost", _cost("cpu_s"), Target(1.7), _cost("wall_s"), _latency
+    ),
+    Figure("step 10,000 against step 100 of one workflow", "long_run", "x", _growth, Target(1.2), show=_early_late),
+    Figure("call 10,000 against call 100 of one fan-out", "wide_run", "x", _growth, Target(1.2), show=_early_late),
+    Figure(
+        "fan-out of 1,000 activities, wall",
+        "fan_out",
+        "ms",
+        _own("wall_s", 1e3),
+        Target(150),
+        show=lambda s: f"{s['cpu_s'] * 1e3:.0f} ms CPU",
+    ),
+    Figure(
+        "cold resume of 10,000 in flight after kill -9, wall",
+        "resume",
+        "s",
+        _own("wall_s"),
+        Target(5),
+        show=lambda s: f"{s['cpu_s']:.2f} s CPU, peak {s['peak_mb']:.0f} MB",
+    ),
+    Figure(
+        "100,000 asleep on timers, resident",
+        "sleepers",
+        "MB",
+        _own("asleep_mb"),
+        Target(150, worst_round=True),
+        show=lambda s: f"peak {s['peak_mb']:.0f} MB",
+    ),
+    Figure(
+        "... the latest of 20,000 that fall due at 1,000/s",
+        "sleepers",
+        "s",
+        _own("late_max_s"),
+        Target(1, worst_round=True),
+        show=lambda s: f"median {s['late_median_s']:.3f} s",
+    ),
+    Figure(
+        "... the earliest, by which it was too early", "sleepers", "s", _own("early_max_s"), Target(0, worst_round=True)
+    ),
+    Figure("import perdure, best of 10", "import", "ms", _own("best_s", 1e3), Target(100), show=_imported),
+    Figure(
+        "idle process, resident",
+        "idle",
+        "MB",
+        _own("resident_mb"),
+        Target(40, worst_round=True),
+        show=lambda s: f"{s['cpu_share'] * 100:.2f} % CPU",
+    ),
 )

@@ -146,8 +146,13 @@ class Run:
     def _schedule(self, call: Call, event: dict[str, Any]) -> None:
         batch, name, argument = self._floor.batch, call.activity.__name__, json.dumps(call.argument)
         self._open = self._turn
-        scheduled = {"type": "ActivityScheduled", "id": self._open, "activity": name,
-                     "argument": argument, "at": time.time()}
+        scheduled = {
+            "type": "ActivityScheduled",
+            "id": self._open,
+            "activity": name,
+            "argument": argument,
+            "at": time.time(),
+        }
         batch.segments.append((self._id, self._turn, json.dumps([event, scheduled])))
         batch.opened.append((self._id, self._open, name, argument))
         batch.releases.append((self._execute, call))
@@ -165,8 +170,9 @@ class Run:
     def _executed(self, task: asyncio.Task[Any]) -> None:
         value = task.result()
         self._floor.batch.closed.append((self._id, self._open))
-        self._advance(value, {"type": "ActivityCompleted", "id": self._open,
-                              "result": json.dumps(value), "at": time.time()})
+        self._advance(
+            value, {"type": "ActivityCompleted", "id": self._open, "result": json.dumps(value), "at": time.time()}
+        )
 
 
 async def activity(argument: Any) -> dict[str, Any]:
@@ -195,9 +201,7 @@ async def long_run(steps: int) -> int:
     return steps
 
 
-WORKFLOWS: dict[str, Workflow] = {
-    workflow.__name__: workflow for workflow in (one, sequence, long_run)
-}
+WORKFLOWS: dict[str, Workflow] = {workflow.__name__: workflow for workflow in (one, sequence, long_run)}
 
 
 @asynccontextmanager

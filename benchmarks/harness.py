@@ -113,8 +113,7 @@ class Harness:
             surroundings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
             surroundings["PYTHONPYCACHEPREFIX"] = bytecode
             imports = [
-                self._finished(self._process(command, surroundings=surroundings))
-                for _ in range(self.size.imports + 1)
+                self._finished(self._process(command, surroundings=surroundings)) for _ in range(self.size.imports + 1)
             ][1:]
         walls = [sample["wall_s"] for sample in imports]
         return {"best_s": min(walls), "median_s": statistics.median(walls), "others": imports[0]["others"]}
@@ -142,9 +141,7 @@ class Harness:
         errors: int | None = subprocess.PIPE,
         surroundings: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors, env=surroundings
-        )
+        return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors, env=surroundings)
 
     def _finished(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         with process:

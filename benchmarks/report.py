@@ -13,8 +13,7 @@ HEADINGS = ("figure", "floor", "Perdure", "value (min..max)", "by wall clock", "
 def as_text(rows: Sequence[Row], machine: dict[str, Any], failures: Sequence[str]) -> str:
     cells = [HEADINGS, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-             for line in cells]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join([*lines, "", _machine(machine), *(f"FAILED {failure}" for failure in failures)])
 
@@ -26,14 +25,26 @@ def as_markdown(rows: Sequence[Row], machine: dict[str, Any], failures: Sequence
 
 
 def as_json(rows: Sequence[Row], machine: dict[str, Any], failures: Sequence[str], samples: Any) -> str:
-    document = {"machine": machine, "figures": [asdict(row) for row in rows],
-                "failures": list(failures), "samples": samples}
+    document = {
+        "machine": machine,
+        "figures": [asdict(row) for row in rows],
+        "failures": list(failures),
+        "samples": samples,
+    }
     return json.dumps(document, indent=2)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return (row.title, row.floor, row.perdure, _spread(row.value, row.unit), _spread(row.wall, "x"),
-            row.target, str(row.rounds), row.verdict)
+    return (
+        row.title,
+        row.floor,
+        row.perdure,
+        _spread(row.value, row.unit),
+        _spread(row.wall, "x"),
+        row.target,
+        str(row.rounds),
+        row.verdict,
+    )
 
 
 def _spread(spread: Spread | None, unit: str) -> str:

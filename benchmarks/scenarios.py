@@ -84,8 +84,11 @@ async def fan_out(subject: Subject, size: Size) -> Sample:
         with Meter() as meter:
             await subject.run("fan_out", f"fan-{repeat}", size.fan_out)
         meters.append(meter)
-    return {"wall_s": statistics.median(meter.wall for meter in meters),
-            "cpu_s": statistics.median(meter.cpu for meter in meters), "count": size.fan_out}
+    return {
+        "wall_s": statistics.median(meter.wall for meter in meters),
+        "cpu_s": statistics.median(meter.cpu for meter in meters),
+        "count": size.fan_out,
+    }
 
 
 async def hold(subject: Starter, size: Size) -> Sample:
@@ -107,13 +110,13 @@ async def sleepers(subject: Starter, size: Size) -> Sample:
     """Very many workflows asleep, of which some then fall due at a steady rate; memory, and lateness."""
     far = time.time() + FAR_AHEAD
     with Meter() as starting:
-        await _each(size.asleep - size.falling_due, STARTERS,
-                    lambda number: subject.start("sleeper", f"far-{number}", far))
+        await _each(
+            size.asleep - size.falling_due, STARTERS, lambda number: subject.start("sleeper", f"far-{number}", far)
+        )
     lead = 2 * starting.wall * size.falling_due / (size.asleep - size.falling_due) + size.settle + 5
     first = time.time() + lead
     due = [first + number / size.due_per_second for number in range(size.falling_due)]
-    await _each(size.falling_due, STARTERS,
-                lambda number: subject.start("sleeper", f"near-{number}", due[number]))
+    await _each(size.falling_due, STARTERS, lambda number: subject.start("sleeper", f"near-{number}", due[number]))
     await asyncio.sleep(size.settle)
     asleep_mb = resident_mb()
     if time.time() > first or LATENESS.seconds:
@@ -121,8 +124,12 @@ async def sleepers(subject: Starter, size: Size) -> Sample:
     await _all_awake(size.falling_due, due[-1])
     late = sorted(LATENESS.seconds)
     return {
-        "asleep_mb": asleep_mb, "peak_mb": peak_resident_mb(), "start_cpu_s": starting.cpu,
-        "late_max_s": late[-1], "late_median_s": statistics.median(late), "early_max_s": max(-late[0], 0.0),
+        "asleep_mb": asleep_mb,
+        "peak_mb": peak_resident_mb(),
+        "start_cpu_s": starting.cpu,
+        "late_max_s": late[-1],
+        "late_median_s": statistics.median(late),
+        "early_max_s": max(-late[0], 0.0),
     }
 
 
@@ -176,6 +183,8 @@ IN_PROCESS: dict[str, Callable[[Any, Size], Awaitable[Sample]]] = {
     "one_at_1": partial(one_at, 1),
     "one_at_100": partial(one_at, 100),
     "one_at_1000": partial(one_at, 1_000),
-    **{scenario.__name__: scenario
-       for scenario in (sequences, lone, long_run, wide_run, fan_out, hold, wake, sleepers, idle)},
+    **{
+        scenario.__name__: scenario
+        for scenario in (sequences, lone, long_run, wide_run, fan_out, hold, wake, sleepers, idle)
+    },
 }

@@ -32,7 +32,17 @@ class Size:
 
 FULL = Size()
 QUICK = Size(
-    one_by_one=100, crowd=2_000, steps=20, lone_repeats=1, late_steps=(1_850, 2_150),
-    late_calls=(1_500, 2_500), early_repeats=5, fan_out_repeats=2, in_flight=1_000,
-    asleep=8_000, falling_due=4_000, settle=2.0, imports=3,
+    one_by_one=100,
+    crowd=2_000,
+    steps=20,
+    lone_repeats=1,
+    late_steps=(1_850, 2_150),
+    late_calls=(1_500, 2_500),
+    early_repeats=5,
+    fan_out_repeats=2,
+    in_flight=1_000,
+    asleep=8_000,
+    falling_due=4_000,
+    settle=2.0,
+    imports=3,
 )

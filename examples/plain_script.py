@@ -28,9 +28,7 @@ async def backup(folders: list[str], pause: float) -> int:
 
 async def main() -> None:
     async with app:
-        start = backup.with_options(
-            id="backup", if_exists="return"
-        ).start  # "return": go on with the one that runs
+        start = backup.with_options(id="backup", if_exists="return").start  # "return": go on with the one that runs
         handle = await start(["letters", "music", "pictures", "taxes"], pause=0.5)
         print(f"done: {await handle.result()} files")
 

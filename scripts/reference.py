@@ -1,7 +1,7 @@
 """Writes docs/reference from the docstrings, so that a name is described in one place: where it is made.
 
-    python scripts/reference.py            write the pages
-    python scripts/reference.py --check    write nothing; exit code 1 if a page is not up to date
+python scripts/reference.py            write the pages
+python scripts/reference.py --check    write nothing; exit code 1 if a page is not up to date
 """
 
 import ast

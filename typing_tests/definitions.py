@@ -42,9 +42,7 @@ def weigh(order: Order, *, precise: bool = False) -> float:
     return 1.0
 
 
-@app.activity(
-    retry=Retry(max_attempts=3, non_retryable=(KeyError, "CardRefused")), timeout=timedelta(seconds=5)
-)
+@app.activity(retry=Retry(max_attempts=3, non_retryable=(KeyError, "CardRefused")), timeout=timedelta(seconds=5))
 async def ship(order: Order, parcels: int) -> list[str]:
     return []
 

@@ -37,9 +37,7 @@ async def main(arguments: Sequence[str]) -> int:
     folder = fresh_folder(options.output)
     store = f"sqlite:///{folder / 'census.db'}"
     job = Job(sysconfig.get_path("stdlib"), str(folder), options.limit)
-    console.print(
-        f"[bold]A census of the standard library of Python {platform.python_version()}[/]\n{job.library}\n"
-    )
+    console.print(f"[bold]A census of the standard library of Python {platform.python_version()}[/]\n{job.library}\n")
     async with asyncio.timeout(PATIENCE_SECONDS), Client(store, app_id="census") as client:
         handle = await client.workflow("census").with_options(id="census").start(job)
         begun, committed = await work_until_killed(handle, store, job)
@@ -48,9 +46,7 @@ async def main(arguments: Sequence[str]) -> int:
     console.print("Counting again, without Perdure ...")
     verdict = judge(job, pages, begun, committed)
     tell(verdict)
-    console.print(
-        f"\nThe report: [bold]{options.output / 'report.md'}[/], with {' and '.join(pages[1:])} beside it"
-    )
+    console.print(f"\nThe report: [bold]{options.output / 'report.md'}[/], with {' and '.join(pages[1:])} beside it")
     return 0 if verdict.is_right else 1
 
 

@@ -118,9 +118,7 @@ class Reader:
             lines = (scope.end_lineno or 0) - scope.lineno + 1
             self.functions.append(Function(name, lines, 1 + body.branches, body.nesting))
 
-    def _note_docstring(
-        self, node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    ) -> None:
+    def _note_docstring(self, node: ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         if ast.get_docstring(node, clean=False) is not None:
             text = node.body[0]
             self.documented.update(range(text.lineno, (text.end_lineno or 0) + 1))

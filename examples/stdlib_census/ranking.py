@@ -54,9 +54,7 @@ def rank(measured: Sequence[Measures]) -> Ranking:
     return Ranking(
         packages=_packages(measured),
         longest=_first(((one.file, function) for one in measured for function in one.longest), "lines"),
-        knottiest=_first(
-            ((one.file, function) for one in measured for function in one.knottiest), "complexity"
-        ),
+        knottiest=_first(((one.file, function) for one in measured for function in one.knottiest), "complexity"),
         imported=sorted(imported.items(), key=lambda item: (-item[1], item[0]))[:KEPT],
         problems=sorted((one.file, one.problem) for one in measured if one.problem),
         files=len(measured),

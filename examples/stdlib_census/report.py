@@ -41,24 +41,17 @@ def _page(ranking: Ranking) -> Iterator[str]:
     yield from _table(
         "The largest packages and modules",
         ("package", "files", "lines", "code", "docstrings", "blank"),
-        [
-            (f"`{p.name}`", p.files, p.lines, p.code, p.docstrings, p.blank)
-            for p in ranking.packages[:PACKAGES_SHOWN]
-        ],
+        [(f"`{p.name}`", p.files, p.lines, p.code, p.docstrings, p.blank) for p in ranking.packages[:PACKAGES_SHOWN]],
     )
     yield from _table("The longest functions", _FUNCTION_HEADS, [_function(one) for one in ranking.longest])
-    yield from _table(
-        "The most complex functions", _FUNCTION_HEADS, [_function(one) for one in ranking.knottiest]
-    )
+    yield from _table("The most complex functions", _FUNCTION_HEADS, [_function(one) for one in ranking.knottiest])
     yield from _table(
         "The most imported modules",
         ("module", "files that import it"),
         [(f"`{n}`", c) for n, c in ranking.imported],
     )
     if ranking.problems:
-        yield from _table(
-            "Files that do not parse", ("file", "why"), [(f"`{f}`", why) for f, why in ranking.problems]
-        )
+        yield from _table("Files that do not parse", ("file", "why"), [(f"`{f}`", why) for f, why in ranking.problems])
     yield "Complexity is McCabe's: one more than the number of branches. Nesting counts the blocks around the"
     yield "deepest statement."
 

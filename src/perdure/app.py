@@ -217,9 +217,7 @@ class Client(_Client):
         await store.open()
         try:
             app_id = self._app_id or _only_app(await store.apps())
-            engine = Engine(
-                app_id, store, Worker(app_id, Definitions()), execute=self._caretaker, commands_only=True
-            )
+            engine = Engine(app_id, store, Worker(app_id, Definitions()), execute=self._caretaker, commands_only=True)
             await engine.open()
         except BaseException:
             await store.close()
@@ -270,7 +268,9 @@ def open_store(given: str | EngineStore) -> EngineStore:
     """The store at an address, not yet opened. Raises InvalidArgument if the address is of no kind there is."""
     if not isinstance(given, str):
         if not callable(getattr(given, "commit", None)):
-            raise InvalidArgument(f"store is a {type(given).__name__}; give an address such as sqlite:///shop.db, or a store")
+            raise InvalidArgument(
+                f"store is a {type(given).__name__}; give an address such as sqlite:///shop.db, or a store"
+            )
         return given
     scheme = given.split(":", 1)[0]
     if scheme == "memory":
@@ -314,4 +314,6 @@ def _parts(other: Any) -> list[Any]:
         return apps or [member for member in members if isinstance(member, (Activity, Workflow))]
     if isinstance(other, (Activity, Workflow)):
         return [other]
-    raise InvalidArgument(f"include takes an App or a module, not {type(other).__name__}" + (" class" if inspect.isclass(other) else ""))
+    raise InvalidArgument(
+        f"include takes an App or a module, not {type(other).__name__}" + (" class" if inspect.isclass(other) else "")
+    )

@@ -1,54 +1,54 @@
 """Every error that Perdure raises, in one tree; each names what it is about and says what to do.
 
-    PerdureError
-    ├── UsageError                      the caller's mistake; nothing was written
-    │   ├── InvalidArgument      1001   an argument has a value that cannot be used
-    │   ├── NotEncodable         1002   a value cannot be stored as a payload
-    │   ├── NotDecodable         1003   a payload does not fit the type that is asked for
-    │   ├── AlreadyRegistered    1004   two functions under one name
-    │   ├── NotDeterministic     1005   workflow code that could not be replayed (found by the lint)
-    │   ├── NotStarted           1006   a workflow was called where only `.start()` makes it durable
-    │   ├── NotOpen              1007   the app or client is not open
-    │   ├── UnknownConfiguration 1008   a configuration key that does not exist
-    │   ├── NotInWorkflow        1009   an operation that workflow code must leave to an activity
-    │   ├── OnlyInWorkflow       1010   an operation that exists only inside a workflow or activity
-    │   └── ForkedEngine         1011   an engine inherited over fork()
-    ├── InstanceError                   an instance is not as the call needs it
-    │   ├── InstanceNotFound     1201   no instance has this id, or the execution that a handle is for is gone
-    │   ├── InstanceExists       1202   an instance that is not finished has the id
-    │   ├── InstanceNotFinished  1203   only a finished instance can be purged or rerun
-    │   ├── InstanceFinished     1204   a finished instance would ignore it; a rerun needs an id of its own
-    │   ├── MailboxFull          1205   too many messages wait for an instance that does not take them
-    │   └── EventNotRerunnable   1206   the history has no action of that number that can be run again
-    ├── OutcomeError                    how durable work ended
-    │   ├── WorkflowFailed       1301   the workflow raised; the causes are in `__cause__`
-    │   ├── WorkflowCancelled    1302   the workflow was cancelled
-    │   ├── WorkflowTerminated   1303   the workflow was terminated
-    │   ├── ActivityFailed       1311   an activity failed for good
-    │   ├── ActivityTimedOut     1312   its last attempt took longer than a timeout, or gave no heartbeat
-    │   ├── ChildWorkflowFailed  1313   a child workflow ended without a result
-    │   ├── RemoteError          1314   one link of a cause chain that crossed the durable boundary
-    │   ├── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
-    │   └── CompensationFailed   1316   a group: what the compensations of a saga raised
-    ├── StoreError                      the database's side
-    │   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
-    │   ├── StoreCorrupt         1402   the store is damaged
-    │   ├── StoreFull            1403   no room is left; nothing was written
-    │   ├── StoreVersion         1404   a later version has written the store
-    │   ├── StoreNotUsable       1405   the address or the place cannot hold a store
-    │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
-    │   ├── StoreRolledBack      1407   the store is older than what was seen of it
-    │   └── Fenced               1408   the lease of the shard is somebody else's
-    └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
-        ├── WorkflowNotRegistered 1501   no code of that name is here
-        ├── VersionNotRegistered  1502   reserved: no code of that version is here
-        ├── NonDeterminism        1503   the code asks for something else than history holds
-        ├── PayloadTooLarge       1504   a value beyond the bound; also raised where a value is passed
-        ├── PayloadNotDecodable   1505   recorded data does not fit the type that is asked for
-        ├── TurnTooLong           1506   a turn that does not end
-        ├── HistoryTooLong        1507   more events than the bound
-        ├── HistoryCorrupt        1508   a history that cannot be read; also raised where one is read
-        └── Quarantined           1509   reserved: its turns have ended its owner again and again
+PerdureError
+├── UsageError                      the caller's mistake; nothing was written
+│   ├── InvalidArgument      1001   an argument has a value that cannot be used
+│   ├── NotEncodable         1002   a value cannot be stored as a payload
+│   ├── NotDecodable         1003   a payload does not fit the type that is asked for
+│   ├── AlreadyRegistered    1004   two functions under one name
+│   ├── NotDeterministic     1005   workflow code that could not be replayed (found by the lint)
+│   ├── NotStarted           1006   a workflow was called where only `.start()` makes it durable
+│   ├── NotOpen              1007   the app or client is not open
+│   ├── UnknownConfiguration 1008   a configuration key that does not exist
+│   ├── NotInWorkflow        1009   an operation that workflow code must leave to an activity
+│   ├── OnlyInWorkflow       1010   an operation that exists only inside a workflow or activity
+│   └── ForkedEngine         1011   an engine inherited over fork()
+├── InstanceError                   an instance is not as the call needs it
+│   ├── InstanceNotFound     1201   no instance has this id, or the execution that a handle is for is gone
+│   ├── InstanceExists       1202   an instance that is not finished has the id
+│   ├── InstanceNotFinished  1203   only a finished instance can be purged or rerun
+│   ├── InstanceFinished     1204   a finished instance would ignore it; a rerun needs an id of its own
+│   ├── MailboxFull          1205   too many messages wait for an instance that does not take them
+│   └── EventNotRerunnable   1206   the history has no action of that number that can be run again
+├── OutcomeError                    how durable work ended
+│   ├── WorkflowFailed       1301   the workflow raised; the causes are in `__cause__`
+│   ├── WorkflowCancelled    1302   the workflow was cancelled
+│   ├── WorkflowTerminated   1303   the workflow was terminated
+│   ├── ActivityFailed       1311   an activity failed for good
+│   ├── ActivityTimedOut     1312   its last attempt took longer than a timeout, or gave no heartbeat
+│   ├── ChildWorkflowFailed  1313   a child workflow ended without a result
+│   ├── RemoteError          1314   one link of a cause chain that crossed the durable boundary
+│   ├── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
+│   └── CompensationFailed   1316   a group: what the compensations of a saga raised
+├── StoreError                      the database's side
+│   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
+│   ├── StoreCorrupt         1402   the store is damaged
+│   ├── StoreFull            1403   no room is left; nothing was written
+│   ├── StoreVersion         1404   a later version has written the store
+│   ├── StoreNotUsable       1405   the address or the place cannot hold a store
+│   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
+│   ├── StoreRolledBack      1407   the store is older than what was seen of it
+│   └── Fenced               1408   the lease of the shard is somebody else's
+└── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
+    ├── WorkflowNotRegistered 1501   no code of that name is here
+    ├── VersionNotRegistered  1502   reserved: no code of that version is here
+    ├── NonDeterminism        1503   the code asks for something else than history holds
+    ├── PayloadTooLarge       1504   a value beyond the bound; also raised where a value is passed
+    ├── PayloadNotDecodable   1505   recorded data does not fit the type that is asked for
+    ├── TurnTooLong           1506   a turn that does not end
+    ├── HistoryTooLong        1507   more events than the bound
+    ├── HistoryCorrupt        1508   a history that cannot be read; also raised where one is read
+    └── Quarantined           1509   reserved: its turns have ended its owner again and again
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ def test_each_turn_hears_its_own_outcome(run):
         committer, lease, _ = await committing(store)
         committer.submit(a_start(lease, "a"), lambda outcome: outcomes.update(a=outcome))
         await asyncio.sleep(0.05)
-        committer.submit(
-            replace(a_start(lease, "a"), execution="e2"), lambda outcome: outcomes.update(again=outcome)
-        )
+        committer.submit(replace(a_start(lease, "a"), execution="e2"), lambda outcome: outcomes.update(again=outcome))
         committer.submit(a_start(lease, "b"), lambda outcome: outcomes.update(b=outcome))
         stale = replace(a_start(lease, "c"), expected=7)
         committer.submit(stale, lambda outcome: outcomes.update(stale=outcome))

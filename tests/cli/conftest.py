@@ -98,9 +98,7 @@ class Shell:
         }
         self.environment.pop("COLUMNS", None)
 
-    def run(
-        self, *arguments: str, code: int = 0, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, code: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The finished command; its exit code is as expected and it shows no traceback."""
         done = subprocess.run(
             _command(*arguments),

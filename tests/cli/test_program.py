@@ -35,10 +35,7 @@ def test_store_that_cannot_be_used(shell, arguments, code, told):
 def test_unknown_id_is_shown_escaped(shell):
     shell.begin("total", 1, id="t")
     sentence = shell.error("show", "\x1b[31m[red]x", code=2)
-    assert (
-        sentence
-        == r"perdure: no instance '\x1b[31m[red]x'; `perdure list` shows those there are [PERDURE-1201]"
-    )
+    assert sentence == r"perdure: no instance '\x1b[31m[red]x'; `perdure list` shows those there are [PERDURE-1201]"
 
 
 def test_usage_errors(shell):
@@ -64,9 +61,7 @@ def test_reader_that_goes_away_is_no_error(shell):
 
 def test_without_the_extra_one_sentence_says_what_to_install():
     hide = "import sys; sys.modules['typer'] = None; from perdure.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", hide], text=True, capture_output=True, timeout=20, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", hide], text=True, capture_output=True, timeout=20, check=False)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
     assert 'pip install "perdure[cli]"' in sentence
@@ -80,8 +75,7 @@ def test_perdure_itself_needs_no_extra():
 def test_lint_finds_what_a_replay_could_not_repeat(shell):
     (shell.folder / "flows").mkdir()
     (shell.folder / "flows" / "bad.py").write_text(
-        "import time\nfrom shop import app\n\n"
-        "@app.workflow\nasync def late() -> float:\n    return time.time()\n"
+        "import time\nfrom shop import app\n\n@app.workflow\nasync def late() -> float:\n    return time.time()\n"
     )
     done = shell.run("lint", "flows", "shop.py", code=1)
     (line,) = done.stdout.splitlines()

@@ -35,9 +35,7 @@ def test_wait_gives_the_result_and_the_exit_code(shell):
 
 
 def test_wait_ends_after_its_timeout_and_the_workflow_goes_on(shell):
-    done = shell.run(
-        "start", "total", "1", "--app", "shop", "--id", "t", "--wait", "--timeout", "0.3", code=3
-    )
+    done = shell.run("start", "total", "1", "--app", "shop", "--id", "t", "--wait", "--timeout", "0.3", code=3)
     assert done.stderr.splitlines()[-1] == "t is not finished after 0.3; it goes on: perdure explain t"
     with shell.worker():
         assert shell.until("t", lambda state: state["finished"])["output"] == 2
@@ -55,9 +53,7 @@ def test_start_time_and_run_timeout(shell):
     with shell.worker():
         shell.run("start", "total", "1", "--id", "late", "--at", "+1h")
         assert shell.json("explain", "late")["cause"] == "start-time"
-        done = shell.run(
-            "start", "approval", '"x"', "--id", "short", "--run-timeout", "0.2s", "--wait", code=1
-        )
+        done = shell.run("start", "approval", '"x"', "--id", "short", "--run-timeout", "0.2s", "--wait", code=1)
         assert "RunTimedOut" in done.stderr
         assert shell.status("late") == "pending"
 

@@ -126,9 +126,7 @@ def test_purge_leaves_no_row(shell):
         shell.run("start", "total", "1", "--id", "t", "--wait", "--tag", "k=v")
         shell.run("purge", "t")
     with sqlite3.connect(shell.folder / "shop.db") as connection:
-        tables = [
-            name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")
-        ]
+        tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
     connection.close()
     assert {name for name, count in rows.items() if count} <= {"meta", "shard"}

@@ -67,9 +67,7 @@ def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:
         attempts = Attempts(worker, SystemClock(), end, flush)
 
         async def start(number: int) -> None:
-            attempts.start(
-                "app", address, Wait(number=1, kind="activity", name="work", since=0, attempt=number)
-            )
+            attempts.start("app", address, Wait(number=1, kind="activity", name="work", since=0, attempt=number))
             await asyncio.sleep(0.01)
 
         await start(1)

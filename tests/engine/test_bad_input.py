@@ -285,9 +285,7 @@ def test_start_options(app, run, wrong):
     async def scenario():
         async with app:
             expect(InvalidArgument, lambda: main.with_options(**wrong), next(iter(wrong)))
-            expect(
-                InvalidArgument, lambda: app.client.workflow("main").with_options(**wrong), next(iter(wrong))
-            )
+            expect(InvalidArgument, lambda: app.client.workflow("main").with_options(**wrong), next(iter(wrong)))
 
     run(scenario)
 

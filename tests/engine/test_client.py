@@ -53,17 +53,13 @@ def test_list_by_every_filter(run, app):
             client = app.client
             start = datetime.now(UTC)
             await (
-                await client.workflow("quick")
-                .with_options(id="done-1", tags={"team": "a", "prio": "1"})
-                .start()
+                await client.workflow("quick").with_options(id="done-1", tags={"team": "a", "prio": "1"}).start()
             ).result()
             await asyncio.sleep(0.01)
             middle = datetime.now(UTC)
             await asyncio.sleep(0.01)
             with pytest.raises(Exception, match="no"):
-                await (
-                    await client.workflow("broken").with_options(id="bad-1", tags={"team": "a"}).start()
-                ).result()
+                await (await client.workflow("broken").with_options(id="bad-1", tags={"team": "a"}).start()).result()
             held = await client.workflow("wait").with_options(id="Waiting-1", tags={"team": "b"}).start()
             await held.suspend()
             await client.workflow("missing").with_options(id="lost-1").start()
@@ -84,9 +80,7 @@ def test_list_by_every_filter(run, app):
                 "suspended": await ids(client, suspended=True),
                 "stalled": await ids(client, stalled=True),
                 "neither": await ids(client, suspended=False, stalled=False),
-                "all at once": await ids(
-                    client, name="wait", status="running", tags={"team": "b"}, suspended=True
-                ),
+                "all at once": await ids(client, name="wait", status="running", tags={"team": "b"}, suspended=True),
             }
 
     assert run(scenario) == {
@@ -151,9 +145,7 @@ def test_history_reads_typed_events_over_many_pages(run, app):
     assert names.count("ActivityScheduled") == names.count("ActivityCompleted") == 300
     assert names[:2] == ["TurnStarted", "RunStarted"]
     assert names[-1] == "RunCompleted"
-    assert [event.number for event in events if type(event).__name__ == "ActivityCompleted"] == list(
-        range(1, 301)
-    )
+    assert [event.number for event in events if type(event).__name__ == "ActivityCompleted"] == list(range(1, 301))
     turns = [event.at for event in events if type(event).__name__ == "TurnStarted"]
     assert turns == sorted(turns)
 
@@ -167,9 +159,7 @@ def test_result_waits_no_longer_than_asked_and_the_workflow_does_not_notice(run,
             waiters = [asyncio.create_task(handle.result()) for _ in range(5)]
             await asyncio.sleep(0)
             await handle.raise_event("go", 1)
-            return await asyncio.gather(*waiters), await handle.result(
-                timeout=timedelta(seconds=5).total_seconds()
-            )
+            return await asyncio.gather(*waiters), await handle.result(timeout=timedelta(seconds=5).total_seconds())
 
     assert run(scenario) == ([2] * 5, 2)
 

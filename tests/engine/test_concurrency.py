@@ -246,9 +246,7 @@ def test_the_same_program_after_a_cold_replay_in_the_middle(run, app, double):
             tasks = [group.create_task(double(x)) for x in range(5)]
             ear = group.create_task(wait_for_event("go", int))
             group.create_task(asyncio.sleep(0.01))
-        first, _ = await asyncio.wait(
-            [asyncio.ensure_future(double(50)), ear], return_when=asyncio.FIRST_COMPLETED
-        )
+        first, _ = await asyncio.wait([asyncio.ensure_future(double(50)), ear], return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait_for(wait_for_event("end"), timeout=100)
         return [[task.result() for task in tasks], ear.result(), len(first)]
 
@@ -322,9 +320,7 @@ def test_a_short_timer_that_fell_due_while_nobody_ran_fires_at_the_start(run, ap
     assert run(scenario) == "woke"
 
 
-@pytest.mark.parametrize(
-    "what", ["run_in_executor", "to_thread", "create_connection", "create_subprocess_exec"]
-)
+@pytest.mark.parametrize("what", ["run_in_executor", "to_thread", "create_connection", "create_subprocess_exec"])
 def test_what_only_an_activity_may_do_is_refused_by_name(run, app, what):
     import asyncio as aio
 

@@ -402,9 +402,7 @@ def test_results_that_come_while_it_stands_still_are_kept_and_not_made_again(run
         app = program(True)
         async with app:
             handle = app.client.get("x")
-            await (
-                handle.resume()
-            )  # because the source of the function is the same, only what it closes over differs
+            await handle.resume()  # because the source of the function is the same, only what it closes over differs
             return await handle.result(5)
 
     assert run(scenario) == 3

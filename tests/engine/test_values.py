@@ -69,9 +69,7 @@ VALUES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    "kind, value", VALUES, ids=lambda part: getattr(part, "__name__", None) or repr(part)[:30]
-)
+@pytest.mark.parametrize("kind, value", VALUES, ids=lambda part: getattr(part, "__name__", None) or repr(part)[:30])
 def test_value_is_itself_for_workflow_activity_and_client(run, url, kind, value):
     app = App("values", store=url)
     seen = []

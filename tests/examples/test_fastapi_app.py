@@ -129,9 +129,7 @@ async def _scenario(web: Web) -> None:
     assert shippers != {f"lamp shipped by process {owner}"}
 
     answer = await web.ask("GET", "/orders?item=lamp&limit=200")
-    assert {order["id"]: order["status"] for order in answer.json()} == dict.fromkeys(
-        [*SMALL, *LARGE], "completed"
-    )
+    assert {order["id"]: order["status"] for order in answer.json()} == dict.fromkeys([*SMALL, *LARGE], "completed")
     assert await web.owner() != owner, "uvicorn has replaced the dead worker, and the file has its new owner"
 
 

@@ -107,9 +107,7 @@ def test_the_census_survives_the_death_of_its_worker(tmp_path: Path, limit: int 
     for chart in ("packages.svg", "functions.svg"):
         assert f"]({chart})" in report
         ElementTree.fromstring((tmp_path / "census-report" / chart).read_text())
-    assert (tmp_path / "census-report" / "worker.log").read_text() == "", (
-        "neither worker had anything to complain of"
-    )
+    assert (tmp_path / "census-report" / "worker.log").read_text() == "", "neither worker had anything to complain of"
 
 
 def test_a_limit_too_small_to_kill_half_way_is_refused(tmp_path: Path) -> None:

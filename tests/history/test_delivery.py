@@ -50,10 +50,7 @@ def test_turns_begin_where_they_say_wherever_segments_end():
         [[t1, start, scheduled, t2, done]],
         [[t1], [start, scheduled, t2], [done]],
     ):
-        found = [
-            (d.at, [e for e in d.events if type(e) is not TurnStarted], d.recorded)
-            for d in deliveries(segments)
-        ]
+        found = [(d.at, [e for e in d.events if type(e) is not TurnStarted], d.recorded) for d in deliveries(segments)]
         assert found == expected
 
 
@@ -69,8 +66,6 @@ def test_how_events_share_turns_does_not_change_what_the_code_sees(words, size):
     at_once = [event for event in whole.pass_through(events) if type(event) is EventRaised]
     by_parts = []
     for begin in range(0, len(events), size):
-        by_parts += [
-            event for event in parts.pass_through(events[begin : begin + size]) if type(event) is EventRaised
-        ]
+        by_parts += [event for event in parts.pass_through(events[begin : begin + size]) if type(event) is EventRaised]
     assert at_once == by_parts
     assert (whole.shut, whole.held) == (parts.shut, parts.held)

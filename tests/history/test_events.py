@@ -484,9 +484,7 @@ def filled_struct(kind: type, depth: int = 0) -> Any:
             values[name] = filled_struct(kind, depth + 1) if depth < 3 else None
         elif name in ("history", "arrivals", "events"):
             values[name] = (
-                [events.TurnStarted(at=5), events.EventRaised(at=6, name="n")]
-                if expected is not Raw
-                else Raw(b"[]")
+                [events.TurnStarted(at=5), events.EventRaised(at=6, name="n")] if expected is not Raw else Raw(b"[]")
             )
         elif name in kind.__struct_fields__:
             values[name] = filled(expected, depth + 1)
@@ -540,9 +538,7 @@ def test_a_filled_action_survives_json(flavour, wire, kind, fields):
     action = filled_struct(kind)
     again = msgspec.json.decode(msgspec.json.encode(action), type=kind)
     if hasattr(action, "events"):
-        again = msgspec.structs.replace(
-            again, events=[decode_event(msgspec.json.encode(one)) for one in again.events]
-        )
+        again = msgspec.structs.replace(again, events=[decode_event(msgspec.json.encode(one)) for one in again.events])
     assert again == action
 
 

@@ -66,10 +66,7 @@ def test_the_first_difference_is_told_with_the_line():
     held = [ActivityScheduled(number=1, name="a"), ActivityScheduled(number=2, name="b")]
     asked = [ScheduleActivity(number=1, name="a"), CreateTimer(number=2, due=1, line="shop.py:7 in main")]
     text = str(compare(held, asked, finished=False))
-    assert (
-        text
-        == "event 2: history holds ActivityScheduled(b), the code asked for CreateTimer at shop.py:7 in main"
-    )
+    assert text == "event 2: history holds ActivityScheduled(b), the code asked for CreateTimer at shop.py:7 in main"
 
 
 @pytest.mark.parametrize("finished, words", [(True, "the end of the workflow"), (False, "nothing")])

@@ -48,9 +48,7 @@ PARENT = Parent(instance="boss", execution="e0", generation=3, number=7)
 CHILD = pending_head("shop", "kid", RunStarted(name="child", execution="e2", parent=PARENT), 0)
 
 
-def turn(
-    *actions: Any, events: tuple[Any, ...] = (), head: Head = HEAD, waits: dict[int, Wait] | None = None
-):
+def turn(*actions: Any, events: tuple[Any, ...] = (), head: Head = HEAD, waits: dict[int, Wait] | None = None):
     return settle(head, waits or {}, NOW, events, actions)
 
 
@@ -65,9 +63,7 @@ def test_a_turn_begins_with_its_time():
 
 def test_a_scheduled_activity_is_history_and_an_open_call():
     options = CallOptions(retry=RetryPolicy(max_attempts=3), timeout=5.0)
-    draft = turn(
-        ScheduleActivity(number=1, name="charge", input=encode(5), options=options, line="l", app="bank")
-    )
+    draft = turn(ScheduleActivity(number=1, name="charge", input=encode(5), options=options, line="l", app="bank"))
     wait = draft.opened[1]
     assert names(draft) == ["TurnStarted", "ActivityScheduled"]
     assert (wait.kind, wait.name, wait.attempt, wait.since, wait.line, wait.on) == (
@@ -106,9 +102,7 @@ def test_a_child_is_created_with_its_parent_and_a_refusal():
     (new,) = draft.created
     assert new.head.id == child_id(HEAD, 10) == "order-1:000a"
     assert new.head.parent == "order-1"
-    assert parent_of(new.head) == Parent(
-        instance="order-1", execution="e1", generation=1, number=10, name="main"
-    )
+    assert parent_of(new.head) == Parent(instance="order-1", execution="e1", generation=1, number=10, name="main")
     assert new.head.execution == execution_of(HEAD, 10)
     assert new.parent_call == "e1.1.10"
     assert new.refusal is not None
@@ -224,9 +218,7 @@ def test_a_child_that_continues_is_still_its_parent_s():
 
 
 def test_the_start_sets_the_run_going_and_its_bound():
-    draft = turn(
-        events=(RunStarted(name="main", timeout=50),), waits={START_WAIT: Wait(START_WAIT, "start", "s", 0)}
-    )
+    draft = turn(events=(RunStarted(name="main", timeout=50),), waits={START_WAIT: Wait(START_WAIT, "start", "s", 0)})
     assert draft.new_head().status == "running"
     assert draft.closed == [START_WAIT]
     assert draft.opened[TIMEOUT_WAIT].due == NOW + 50

@@ -17,9 +17,7 @@ def main() -> int:
     parser.add_argument("trace", type=Path, help="what a failed test has kept")
     parser.add_argument("--cut", type=int, required=True, help="after how many entries of the trace")
     parser.add_argument("--seed", type=int, required=True, help="what becomes of the changes not synced")
-    parser.add_argument(
-        "--keep", type=Path, help="also put the surviving files, untouched, in this new folder"
-    )
+    parser.add_argument("--keep", type=Path, help="also put the surviving files, untouched, in this new folder")
     given = parser.parse_args()
     trace, cut = read(given.trace), Cut(given.cut, given.seed)
     if given.keep:

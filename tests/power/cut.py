@@ -125,9 +125,7 @@ class Disk:
 
     def _last_deletion(self, file: str) -> int:
         return max(
-            at
-            for at, change in enumerate(self._on_their_way)
-            if isinstance(change, Deleted) and change.file == file
+            at for at, change in enumerate(self._on_their_way) if isinstance(change, Deleted) and change.file == file
         )
 
 

@@ -53,9 +53,7 @@ class Connection:
     def setlimit(self, category: int, limit: int) -> int:
         return self._connection.limit(category, limit)
 
-    def create_function(
-        self, name: str, narg: int, function: Callable[..., Any], *, deterministic: bool
-    ) -> None:
+    def create_function(self, name: str, narg: int, function: Callable[..., Any], *, deterministic: bool) -> None:
         self._connection.create_scalar_function(name, function, narg, deterministic=deterministic)
 
     def close(self) -> None:

@@ -61,9 +61,7 @@ def test_a_later_write_may_be_there_without_an_earlier_one() -> None:
 
 def test_the_beginning_keeps_order() -> None:
     trace: Trace = [Wrote("a", at, b"x") for at in range(6)]
-    assert {left(trace, seed).get("a", b"") for seed in seeds_of(beginning_left)} <= {
-        b"x" * at for at in range(7)
-    }
+    assert {left(trace, seed).get("a", b"") for seed in seeds_of(beginning_left)} <= {b"x" * at for at in range(7)}
 
 
 def test_a_deletion_that_was_not_synced_gives_the_old_file_or_the_new_one_but_no_mixture() -> None:

@@ -30,9 +30,7 @@ class Verdict:
         return not self.lost and not self.damage
 
 
-async def judge(
-    folder: Path, facts: dict[str, Fact], *, finish: bool = True, durable: bool = True
-) -> Verdict:
+async def judge(folder: Path, facts: dict[str, Fact], *, finish: bool = True, durable: bool = True) -> Verdict:
     """Look the facts up, check the file, and let the engine finish every instance that it finds there.
 
     `durable` says whether what the engine does then must survive another power cut, which takes time.
@@ -44,9 +42,7 @@ async def judge(
     except (StoreCorrupt, sqlite3.DatabaseError) as error:
         return Verdict(damage=repr(error))
     lost = [
-        f"{id} {fact}: {said(states.get(id))}"
-        for id, fact in facts.items()
-        if not is_kept(id, fact, states.get(id))
+        f"{id} {fact}: {said(states.get(id))}" for id, fact in facts.items() if not is_kept(id, fact, states.get(id))
     ]
     if finish and not lost and not damage:
         lost = await finished(url, states, facts)

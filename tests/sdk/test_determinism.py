@@ -702,9 +702,7 @@ def test_paths_are_files_and_trees(tmp_path: Path) -> None:
 
     findings = list(check_paths([tmp_path, str(tmp_path / "script")]))
 
-    assert [
-        (os.path.relpath(f.path, tmp_path), f.line, f.code.removeprefix("PERDURE-")) for f in findings
-    ] == [
+    assert [(os.path.relpath(f.path, tmp_path), f.line, f.code.removeprefix("PERDURE-")) for f in findings] == [
         ("a.py", 4, "L002"),
         ("broken.py", 1, "L000"),
         ("dangling.py", 1, "L000"),
@@ -725,7 +723,5 @@ def test_reading_a_source_imports_nothing_it_names(tmp_path: Path) -> None:
         assert len(check_source(text, {str(tmp_path)!r})) == 2
         print(*sorted({{"httpx", "multiprocessing", "tempfile"}} & sys.modules.keys()))
     """)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""

@@ -93,9 +93,7 @@ class Life:
             head = self.head(id)
             return Turn(self.shard, id, head.execution, 1, None, self.now, head, **self.effects())
         wrong = (
-            self.random.choice([{"generation": 9}, {"execution": "other"}, {"expected": 77}])
-            if self.maybe(0.1)
-            else {}
+            self.random.choice([{"generation": 9}, {"execution": "other"}, {"expected": 77}]) if self.maybe(0.1) else {}
         )
         condition = {"execution": known.execution, "generation": known.generation, "expected": known.sequence}
         effects = self.effects()
@@ -132,9 +130,7 @@ class Life:
             "consumed": self.some(KEYS, 5),
             "seen": self.some(KEYS, 3),
             "mail": [self.mail() for _ in range(self.random.choice([0, 0, 1, 3]))],
-            "created": [
-                self.creation(self.random.choice(IDS)) for _ in range(self.random.choice([0, 0, 0, 1, 2]))
-            ],
+            "created": [self.creation(self.random.choice(IDS)) for _ in range(self.random.choice([0, 0, 0, 1, 2]))],
         }
 
     def wait(self, number: int) -> Wait:

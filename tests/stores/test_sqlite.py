@@ -84,9 +84,7 @@ def opened(path: Path, **options: Any) -> None:
 
 
 class TestAddress:
-    def test_names_a_relative_or_an_absolute_file(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_names_a_relative_or_an_absolute_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         assert repr(open_store("sqlite:///shop.db")) == f"<SqlStore sqlite {tmp_path}/shop.db, closed>"
         assert repr(open_store("sqlite:////srv/a%20b.db")) == "<SqlStore sqlite /srv/a b.db, closed>"
@@ -103,9 +101,7 @@ class TestAddress:
         with pytest.raises(UnknownConfiguration):
             open_store(f"sqlite:///a.db?{option}")
 
-    @pytest.mark.parametrize(
-        "option, level", [("", 2), ("?synchronous=full", 2), ("?synchronous=unsafe_normal", 1)]
-    )
+    @pytest.mark.parametrize("option, level", [("", 2), ("?synchronous=full", 2), ("?synchronous=unsafe_normal", 1)])
     def test_decides_what_a_commit_waits_for(self, tmp_path: Path, option: str, level: int) -> None:
         async def play() -> None:
             store = open_store(f"sqlite:///{tmp_path}/a.db{option}", InlineRunner)
@@ -288,9 +284,7 @@ class TestTrouble:
         """
         assert run(script).split() == ["PERDURE-1401", "True", "False", "2"]
 
-    def test_a_file_locked_for_too_long_is_unavailable(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_file_locked_for_too_long_is_unavailable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sqlite, "BUSY_SECONDS_MAX", 0.05)
 
         async def story(store: SqlStore) -> None:

@@ -13,9 +13,7 @@ from perdure.sdk.determinism import check_paths
 
 
 async def lint(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, and directories of *.py files.")
-    ],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, and directories of *.py files.")],
     json: JsonOption = False,
 ) -> int:
     """Find in workflow code what a replay could not repeat. Exit code 1 if there is any."""

@@ -131,11 +131,7 @@ def _tell_changes(states: list[State], known: dict[str, State], *, as_json: bool
 
 
 def _line(state: State) -> str:
-    custom = (
-        ""
-        if state.custom_status is None
-        else f"  {screen.value(state.custom_status, screen.CELL_CHARACTERS_MAX)}"
-    )
+    custom = "" if state.custom_status is None else f"  {screen.value(state.custom_status, screen.CELL_CHARACTERS_MAX)}"
     return f"{screen.clean(state.id)}  {screen.clean(state.name)}  {screen.status(state)}{custom}"
 
 
@@ -153,7 +149,5 @@ def _share(custom_status: Any) -> tuple[float, float] | None:
 @asynccontextmanager
 async def _view(console: Console, *, transient: bool = False) -> AsyncIterator[Draw]:
     """A place on the screen that is drawn over; off a terminal, only the last drawing is printed."""
-    with Live(
-        console=console, transient=transient, refresh_per_second=8, vertical_overflow="visible"
-    ) as live:
+    with Live(console=console, transient=transient, refresh_per_second=8, vertical_overflow="visible") as live:
         yield live.update

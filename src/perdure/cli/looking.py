@@ -34,9 +34,7 @@ class Filters:
         list[str] | None,
         typer.Option("--tag", metavar="KEY=VALUE", help="With this tag; several must all fit."),
     ] = None
-    parent: Annotated[
-        str | None, typer.Option("--parent", metavar="ID", help="Children of this instance.")
-    ] = None
+    parent: Annotated[str | None, typer.Option("--parent", metavar="ID", help="Children of this instance.")] = None
     text: Annotated[str | None, typer.Option("--text", help="With this text in id or name.")] = None
     created_after: Annotated[
         str | None,
@@ -75,9 +73,7 @@ async def find(client: Client, filters: dict[str, Any], limit: int | None = None
 async def list_(
     filters: Filters,
     target: Target,
-    limit: Annotated[
-        int, typer.Option("--limit", min=0, help="At most so many, newest first; 0 for all.")
-    ] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="At most so many, newest first; 0 for all.")] = 100,
     watch: WatchOption = False,
     interval: Annotated[
         float, typer.Option("--interval", min=WATCH_SECONDS_MIN, help="Seconds between two looks of --watch.")
@@ -87,9 +83,7 @@ async def list_(
     given = filters.given()
     async with target.client() as client:
         if watch:
-            await live.watch_list(
-                lambda: find(client, given, limit or None), as_json=target.json, interval=interval
-            )
+            await live.watch_list(lambda: find(client, given, limit or None), as_json=target.json, interval=interval)
             return 0
         states = await find(client, given, limit or None)
     if target.json:
@@ -159,6 +153,4 @@ def exit_code(state: State) -> int:
 def require_unfinished(state: State) -> None:
     """Raise InstanceFinished for a command that a finished instance would ignore."""
     if state.status in FINISHED:
-        raise InstanceFinished(
-            f"instance {state.id!r} is {state.status.value} and takes no more commands", state.id
-        )
+        raise InstanceFinished(f"instance {state.id!r} is {state.status.value} and takes no more commands", state.id)

@@ -48,9 +48,7 @@ def clean(text: str) -> str:
     """Text on one line, with control and other unprintable characters as escapes, such as `\\x1b`."""
     if text.isprintable():
         return text
-    whole = text.encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # because half a surrogate pair cannot be written
+    whole = text.encode("utf-8", "backslashreplace").decode()  # because half a surrogate pair cannot be written
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in whole)
 
 
@@ -172,9 +170,7 @@ def _facts(state: State, told: Explanation | None, now: datetime) -> Iterator[tu
             Text(clean(f"since {clock_of(state.suspended.since)} {documents.reason(state.suspended)}")),
         )
     if state.stalled is not None:
-        text = (
-            f"since {clock_of(state.stalled.since)} {state.stalled.reason}: {state.stalled.description or ''}"
-        )
+        text = f"since {clock_of(state.stalled.since)} {state.stalled.reason}: {state.stalled.description or ''}"
         yield "stalled", Text(clean(text))
     if told is not None:
         yield "waits", Text(clean(told.sentence))

@@ -46,12 +46,8 @@ async def start(
         list[str] | None, typer.Argument(metavar="[ARG]...", help="The workflow's arguments, each as JSON.")
     ] = None,
     id: Annotated[str | None, typer.Option("--id", help="Of the instance; else a fresh one.")] = None,
-    at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="Not before then: ISO 8601, or +5m.")
-    ] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="To find it by.")
-    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="Not before then: ISO 8601, or +5m.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="To find it by.")] = None,
     run_timeout: Annotated[
         str | None, typer.Option("--run-timeout", metavar="DURATION", help="Fail it when it takes longer.")
     ] = None,
@@ -83,9 +79,7 @@ async def rerun(
         typer.Option("--from", metavar="NUMBER", help="The action (see `history`) from which it runs anew."),
     ],
     new_id: Annotated[str | None, typer.Option("--id", help="Of the new instance; else a fresh one.")] = None,
-    input: Annotated[
-        str | None, typer.Option("--input", metavar="JSON", help="Takes the place of the input.")
-    ] = None,
+    input: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Takes the place of the input.")] = None,
 ) -> int:
     """Start a new instance that keeps the history of a finished one up to an action."""
     replaced = json_value(input, "--input") if input is not None else msgspec.UNSET
@@ -107,9 +101,7 @@ async def _begun(client: Client, handle: Handle[Any], target: Target, waiting: W
     try:
         state = await live.follow(handle, as_json=target.json, timeout=timeout)
     except TimeoutError:
-        screen.say(
-            f"{handle.id} is not finished after {waiting.timeout}; it goes on: perdure explain {handle.id}"
-        )
+        screen.say(f"{handle.id} is not finished after {waiting.timeout}; it goes on: perdure explain {handle.id}")
         return UNREACHED
     _show_outcome(state, target)
     return exit_code(state)

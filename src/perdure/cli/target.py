@@ -25,9 +25,9 @@ class Target:
     """The options by which a command finds what it works on, and says in which form it answers."""
 
     store: StoreOption = None
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="ID", help="Which app, if the store holds several.")
-    ] = None
+    app: Annotated[str | None, typer.Option("--app", metavar="ID", help="Which app, if the store holds several.")] = (
+        None
+    )
     json: JsonOption = False
 
     @asynccontextmanager

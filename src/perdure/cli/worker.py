@@ -35,9 +35,7 @@ async def worker(
     """Run an app's workflows until SIGTERM or Ctrl-C, which let activities end; a second one ends at once."""
     loaded = load(app)
     # after the import, because a program that sets up logging itself knows better
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("perdure").setLevel(logging.INFO if verbose else logging.WARNING)
     await Service(loaded, as_json=json).run(store)
     _leave_threads()
@@ -144,9 +142,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _not_imported(name: str, error: BaseException) -> InvalidArgument:
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     where = f" at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
     if isinstance(error, SyntaxError):
         where = f" at {error.filename}:{error.lineno}"

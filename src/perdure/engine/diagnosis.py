@@ -57,7 +57,9 @@ def of_pending(head: Head, waits: list[Wait], holder: str | None) -> Explanation
     if start is not None and start.due is not None:
         return _tell(head, "start-time", f"{_who(head)} starts at {_time(start.due)}.", start.since, None)
     owner = f"its owner {holder} has not taken it up yet" if holder else "no process runs its app"
-    return _tell(head, "pending", f"{_who(head)} has not begun: {owner}.", head.created, f"perdure worker MODULE:{head.app}")
+    return _tell(
+        head, "pending", f"{_who(head)} has not begun: {owner}.", head.created, f"perdure worker MODULE:{head.app}"
+    )
 
 
 def of_waits(head: Head, waits: list[Wait]) -> Explanation:
@@ -81,7 +83,11 @@ def _of_activity(head: Head, wait: Wait) -> tuple[str, str, str | None]:
 
 
 def _of_event(head: Head, wait: Wait) -> tuple[str, str, str | None]:
-    return "event", f"waits for the event {wait.name!r} that nobody has sent", f"perdure raise {head.id} {wait.name} DATA"
+    return (
+        "event",
+        f"waits for the event {wait.name!r} that nobody has sent",
+        f"perdure raise {head.id} {wait.name} DATA",
+    )
 
 
 def _of_timer(head: Head, wait: Wait) -> tuple[str, str, str | None]:

@@ -79,7 +79,9 @@ class Engine:
             await self._acquire()
             if not self.owned and not self._standby:
                 holder = await self.store.holder(self.app)
-                raise StoreOwned(f"another process owns the store ({holder}); stop it, or allow standing by with standby=True")
+                raise StoreOwned(
+                    f"another process owns the store ({holder}); stop it, or allow standing by with standby=True"
+                )
             if not self._commands_only:
                 self._ownership.start()
 
@@ -158,4 +160,3 @@ class Engine:
     def __repr__(self) -> str:
         role = "owner" if self.owned else "standby"
         return f"<Engine {self.app} ({role} {self.owner}) on {self.store!r}>"
-

@@ -94,16 +94,16 @@ class Instance:
         "_batch",
         "_busy",
         "_closed",
+        "_completed",
         "_events",
         "_expected",
         "_gate",
         "_live",
+        "_mailbox",
         "_retries_again",
         "_retrying",
-        "_mailbox",
-        "_segments",
         "_seen",
-        "_completed",
+        "_segments",
         "_services",
         "_turn",
         "head",
@@ -183,7 +183,11 @@ class Instance:
         self._closed = True
         for message in (*self._batch, *self._mailbox):
             if not message.stored and message.answer is not None:
-                message.answer(StoreUnavailable(f"instance {self.id!r} left this node before its message was written; send it again"))
+                message.answer(
+                    StoreUnavailable(
+                        f"instance {self.id!r} left this node before its message was written; send it again"
+                    )
+                )
         self._batch, self._mailbox = _EMPTY, []
         self._drop_code()
 
@@ -366,7 +370,12 @@ class Instance:
             return
         draft.changed.append(
             msgspec.structs.replace(
-                wait, state="held", attempt=event.attempt + 1, due=due, failure=encode_event(event.failure), details=event.details or wait.details
+                wait,
+                state="held",
+                attempt=event.attempt + 1,
+                due=due,
+                failure=encode_event(event.failure),
+                details=event.details or wait.details,
             )
         )
 
@@ -392,7 +401,11 @@ class Instance:
         elif not _timed_out(accepted):
             finish(draft, Status.CANCELED)  # because the code has not begun, there is nobody to tell
         else:
-            finish(draft, Status.FAILED, failure=Failure(type="RunTimedOut", message="the run took longer than its run_timeout"))
+            finish(
+                draft,
+                Status.FAILED,
+                failure=Failure(type="RunTimedOut", message="the run took longer than its run_timeout"),
+            )
         self._commit(draft)
 
     def _adopt(self, accepted: list[Any]) -> None:
@@ -443,12 +456,24 @@ class Instance:
     def _count_events(self, more: int) -> None:
         before, self._events = self._events, self._events + more
         if before < HISTORY_EVENTS_WARN <= self._events:
-            log.warning("the history of %s %s has %d events; continue_as_new keeps it short", self.head.name, self.id, self._events)
+            log.warning(
+                "the history of %s %s has %d events; continue_as_new keeps it short",
+                self.head.name,
+                self.id,
+                self._events,
+            )
 
     @staticmethod
     def _is_nothing(turn: Turn) -> bool:
         return turn.expected is not None and not (
-            turn.head or turn.segment or turn.opened or turn.changed or turn.closed or turn.consumed or turn.mail or turn.created
+            turn.head
+            or turn.segment
+            or turn.opened
+            or turn.changed
+            or turn.closed
+            or turn.consumed
+            or turn.mail
+            or turn.created
         )
 
     def _settled_nothing(self) -> None:
@@ -642,7 +667,8 @@ _EMPTY: list[Any] = []
 
 def _oversized(id: str) -> Stall:
     return Stall(
-        "turn-too-large", f"a turn of {id!r} is larger than the store can take; pass addresses of large values, or fewer at once"
+        "turn-too-large",
+        f"a turn of {id!r} is larger than the store can take; pass addresses of large values, or fewer at once",
     )
 
 

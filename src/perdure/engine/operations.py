@@ -82,7 +82,9 @@ class Operations:
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         engine = self._engine
         if options.app_id not in (None, engine.app):
-            raise InvalidArgument(f"this client drives app {engine.app!r}, not {options.app_id!r}; open a client for that app")
+            raise InvalidArgument(
+                f"this client drives app {engine.app!r}, not {options.app_id!r}; open a client for that app"
+            )
         now = engine.clock.now()
         id = options.id or ordered_id(engine.clock)
         started = RunStarted(
@@ -159,7 +161,9 @@ class Operations:
         if delivery == Delivery.NO_INSTANCE:
             raise _not_found(id)
         if delivery == Delivery.FULL:
-            raise MailboxFull(f"the mailbox of {id!r} is full: see why it does not run with explain, then send again", id)
+            raise MailboxFull(
+                f"the mailbox of {id!r} is full: see why it does not run with explain, then send again", id
+            )
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
@@ -171,7 +175,11 @@ class Operations:
         try:
             shard = self._engine.owner_of(id)
             actor = shard.host.get(id) if shard is not None else None
-            if not isinstance(actor, Instance) or actor.head.status in FINISHED or execution not in (None, actor.head.execution):
+            if (
+                not isinstance(actor, Instance)
+                or actor.head.status in FINISHED
+                or execution not in (None, actor.head.execution)
+            ):
                 finished = await self._finished(id, execution)
                 if finished is not None:
                     return finished
@@ -254,7 +262,9 @@ class Operations:
         if head is None:
             raise _not_found(id)
         if execution is not None and head.execution != execution:
-            raise InstanceNotFound(f"the execution of {id!r} that this handle is for is gone; client.get(id) means the newest", id)
+            raise InstanceNotFound(
+                f"the execution of {id!r} that this handle is for is gone; client.get(id) means the newest", id
+            )
         return head
 
     async def _full(self, head: Head) -> InstanceState:
@@ -325,7 +335,8 @@ class Operations:
         forked = fork(id, events, from_event, execution, now, input, replace_input)
         if forked is None:
             raise EventNotRerunnable(
-                f"history of {id!r} has no activity, timer or child numbered {from_event}; see `perdure history {id}`", id
+                f"history of {id!r} has no activity, timer or child numbered {from_event}; see `perdure history {id}`",
+                id,
             )
         first = next((e for e in (*forked.history, *forked.arrivals) if isinstance(e, RunStarted)), None)
         if first is None:

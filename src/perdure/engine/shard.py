@@ -149,7 +149,7 @@ class Shard:
 
     def chance(self, event: Any) -> float:
         """A number in [0, 1) for the jitter of a retry, the same when the same failure is asked about twice."""
-        return random.Random(f"{event.number}.{event.attempt}.{event.at}").random()  # noqa: S311 not a secret
+        return random.Random(f"{event.number}.{event.attempt}.{event.at}").random()
 
     def start_attempt(self, address: Address, wait: Wait) -> None:
         if not self.commands_only:

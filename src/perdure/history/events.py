@@ -74,9 +74,7 @@ class TimerOrigin(Record, frozen=True):
     about: str = ""
 
 
-class Event(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag=True
-):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag=True):
     """Base of all events. `at` is when it happened."""
 
     at: int = 0

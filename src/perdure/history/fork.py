@@ -112,7 +112,13 @@ def _answered(draft: Draft, event: ActivityScheduled | TimerCreated | ChildCreat
 
 def _reopen_activity(draft: Draft, event: ActivityScheduled) -> None:
     draft.opened[event.number] = Wait(
-        number=event.number, kind="activity", name=event.name, since=draft.at, on=event.app, attempt=1, input=event.input,
+        number=event.number,
+        kind="activity",
+        name=event.name,
+        since=draft.at,
+        on=event.app,
+        attempt=1,
+        input=event.input,
         options=encode_options(event.options),
     )
 

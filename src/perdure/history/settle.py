@@ -54,9 +54,7 @@ from perdure.history.options import NO_OPTIONS, encode_options
 from perdure.stores.contract import Halt, Head, Mail, Status, Wait, WaitKind
 
 
-def settle(
-    head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any], actions: Iterable[Action]
-) -> Draft:
+def settle(head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any], actions: Iterable[Action]) -> Draft:
     """Fold accepted `events` and the code's `actions` into what the turn commits."""
     draft = Draft(head, waits, at)
     for event in events:
@@ -79,7 +77,9 @@ def record(draft: Draft, event: Any) -> None:
         fold(draft, event)
 
 
-def finish(draft: Draft, status: str, output: Payload | None = None, failure: Failure | None = None, keep_calls: bool = False) -> None:
+def finish(
+    draft: Draft, status: str, output: Payload | None = None, failure: Failure | None = None, keep_calls: bool = False
+) -> None:
     """End the run: everything still open goes, and the parent hears of it."""
     draft.completed = RunCompleted(at=draft.at, status=status, output=output, failure=failure)
     draft.events.append(draft.completed)
@@ -183,7 +183,9 @@ def create_child(draft: Draft, action: CreateChild) -> None:
     draft.opened[action.number] = Wait(
         number=action.number, kind="child", name=action.name, since=draft.at, on=instance, line=action.line
     )
-    parent = Parent(instance=head.id, execution=head.execution, generation=head.generation, number=action.number, name=head.name)
+    parent = Parent(
+        instance=head.id, execution=head.execution, generation=head.generation, number=action.number, name=head.name
+    )
     started = RunStarted(
         at=draft.at,
         name=action.name,
@@ -227,7 +229,12 @@ def _create_detached(draft: Draft, action: CreateDetached) -> None:
     instance = action.instance or child_id(head, action.number)
     draft.events.append(
         DetachedCreated(
-            at=draft.at, number=action.number, instance=instance, name=action.name, input=action.input, router=action.router
+            at=draft.at,
+            number=action.number,
+            instance=instance,
+            name=action.name,
+            input=action.input,
+            router=action.router,
         )
     )
     started = RunStarted(
@@ -358,7 +365,9 @@ def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | No
     if status == Status.COMPLETED:
         event = ChildCompleted(at=draft.at, number=parent.number, result=output)
     else:
-        fallback = Failure(type=f"Workflow{status.capitalize()}", message=f"child workflow {draft.head.id!r} was {status}")
+        fallback = Failure(
+            type=f"Workflow{status.capitalize()}", message=f"child workflow {draft.head.id!r} was {status}"
+        )
         event = ChildFailed(at=draft.at, number=parent.number, failure=failure or fallback)
     draft.send(parent.instance, event, parent.execution, parent.generation)
 

@@ -71,7 +71,9 @@ class Gateway(Protocol):
     async def purge(self, id: str, execution: str | None, recursive: bool) -> int:
         """Delete a finished instance; how many went. Raises InstanceNotFound, InstanceNotFinished."""
 
-    async def rerun(self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool) -> tuple[str, str]:
+    async def rerun(
+        self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool
+    ) -> tuple[str, str]:
         """A new instance that keeps the history before event number `from_event`."""
 
     async def explain(self, id: str) -> Explanation:
@@ -197,7 +199,14 @@ class UntypedWorkflow:
 
     def with_options(self, **options: Any) -> UntypedWorkflow:
         """The options of `Workflow.with_options`."""
-        defaults: dict[str, Any] = {"id": None, "at": None, "tags": None, "app_id": None, "if_exists": "raise", "run_timeout": None}
+        defaults: dict[str, Any] = {
+            "id": None,
+            "at": None,
+            "tags": None,
+            "app_id": None,
+            "if_exists": "raise",
+            "run_timeout": None,
+        }
         unknown = set(options) - set(defaults)
         if unknown:
             raise InvalidArgument(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(defaults)}")
@@ -221,7 +230,9 @@ class Client:
         """What is behind this client. Raises ForkedEngine in a process that inherited it over fork()."""
         gateway = self._gateway
         if os.getpid() != self._pid:
-            raise ForkedEngine("this client was opened before a fork; open an app or client in the child process instead")
+            raise ForkedEngine(
+                "this client was opened before a fork; open an app or client in the child process instead"
+            )
         return gateway
 
     async def __aenter__(self) -> Self:

@@ -38,7 +38,9 @@ class Home(Protocol):
 class Activity(Generic[P, R]):
     """A function that does I/O; durable when a workflow awaits it, an ordinary call elsewhere."""
 
-    def __init__(self, function: Callable[..., Any], name: str, options: CallOptions, app_id: str | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, options: CallOptions, app_id: str | None = None
+    ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.function = function
@@ -99,7 +101,9 @@ class Activity(Generic[P, R]):
 class Workflow(Generic[P, R]):
     """A durable function: `.start()` begins an instance, `await` inside another workflow calls it as a child."""
 
-    def __init__(self, function: Callable[..., Any], name: str, home: Home, options: StartOptions | None = None) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str, home: Home, options: StartOptions | None = None
+    ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.function = function
@@ -269,9 +273,7 @@ def check_workflow_function(function: Callable[..., Any]) -> None:
 
     findings = check_function(function)
     if findings:
-        raise NotDeterministic(
-            "workflow code must be repeatable: " + "; ".join(str(finding) for finding in findings)
-        )
+        raise NotDeterministic("workflow code must be repeatable: " + "; ".join(str(finding) for finding in findings))
 
 
 D = TypeVar("D")

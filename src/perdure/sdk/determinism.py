@@ -408,9 +408,7 @@ def _bindings(body: Iterable[ast.AST]) -> dict[str, str | None]:
             continue
         match node:
             case ast.Import():
-                names |= {
-                    a.asname or _first(a.name): a.name if a.asname else _first(a.name) for a in node.names
-                }
+                names |= {a.asname or _first(a.name): a.name if a.asname else _first(a.name) for a in node.names}
             case ast.ImportFrom(module=str(module), level=0):
                 names |= {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
             case ast.Global() | ast.Nonlocal():
@@ -430,11 +428,7 @@ def _own_names(node: ast.AST) -> Iterable[str]:
     match node:
         case ast.Name(id=name, ctx=ast.Store()):
             return (name,)
-        case (
-            ast.FunctionDef(name=str(name))
-            | ast.AsyncFunctionDef(name=str(name))
-            | ast.ClassDef(name=str(name))
-        ):
+        case ast.FunctionDef(name=str(name)) | ast.AsyncFunctionDef(name=str(name)) | ast.ClassDef(name=str(name)):
             return (name,)
         case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
             return (name,)
@@ -510,9 +504,7 @@ class _Page:
 
     def _finding(self, place: tuple[int, int], what: str, rule: Rule) -> Finding:
         line, column = place
-        return Finding(
-            self._path, line + self._shift, column + 1, rule.code, f"{what} {rule.reason}", rule.instead
-        )
+        return Finding(self._path, line + self._shift, column + 1, rule.code, f"{what} {rule.reason}", rule.instead)
 
 
 _ALLOW = re.compile(r"#\s*perdure:\s*allow\b")

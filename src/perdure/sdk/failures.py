@@ -53,7 +53,9 @@ def to_exception(failure: Failure) -> RemoteError:
 
 def activity_error(name: str, failure: Failure, attempt: int, timed_out: bool) -> ActivityFailed:
     kind = ActivityTimedOut if timed_out else ActivityFailed
-    error = kind(f"activity {name} failed on attempt {attempt}: {failure.type}: {failure.message}", failure.type, attempt)
+    error = kind(
+        f"activity {name} failed on attempt {attempt}: {failure.type}: {failure.message}", failure.type, attempt
+    )
     error.__cause__ = to_exception(failure)
     return error
 

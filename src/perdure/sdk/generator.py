@@ -68,7 +68,12 @@ class WorkflowContext:
         return to_datetime(self._run.now).replace(tzinfo=None)
 
     def call_activity(
-        self, activity: Callable[..., Any] | str, *, input: Any = None, retry_policy: Any = None, app_id: str | None = None
+        self,
+        activity: Callable[..., Any] | str,
+        *,
+        input: Any = None,
+        retry_policy: Any = None,
+        app_id: str | None = None,
     ) -> DurableTask:
         return DurableTask(_activity(self._run, activity, input, retry_policy, app_id, calling_line()))
 
@@ -114,7 +119,9 @@ def when_any(tasks: Sequence[DurableTask]) -> DurableTask:
 
 async def drive(function: Callable[..., Generator[Any, Any, Any]], args: tuple[Any, ...]) -> Any:
     """Run a generator workflow to its end; what it returns."""
-    generator = function(WorkflowContext(require_run("a generator workflow")), *(args or (None,) * _wants_input(function)))
+    generator = function(
+        WorkflowContext(require_run("a generator workflow")), *(args or (None,) * _wants_input(function))
+    )
     send: Callable[[Any], Any] = generator.send
     value: Any = None
     while True:
@@ -164,7 +171,9 @@ async def _event(run: Run, name: str, seconds: float | None, line: str | None) -
         return decode(await run.next_event(name, line))
 
 
-async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_id: str | None, line: str | None) -> Any:
+async def _activity(
+    run: Run, activity: Any, input: Any, retry_policy: Any, app_id: str | None, line: str | None
+) -> Any:
     if retry_policy is not None:
         activity = activity.with_options(retry=retry_policy)
     options = {"options": activity.options} if hasattr(activity, "options") else {}
@@ -183,7 +192,9 @@ async def _activity(run: Run, activity: Any, input: Any, retry_policy: Any, app_
     raise activity_error(name, result.failure, result.attempt, result.timed_out)
 
 
-async def _child(run: Run, workflow: Any, input: Any, instance: str | None, app_id: str | None, line: str | None) -> Any:
+async def _child(
+    run: Run, workflow: Any, input: Any, instance: str | None, app_id: str | None, line: str | None
+) -> Any:
     payload = run.encode_arguments((input,) if input is not None else (), {})
     name = _name(workflow)
     number = run.next_number()

@@ -91,7 +91,9 @@ class Task(asyncio.Task[Any]):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], loop: Loop, name: str | None, context: Context | None) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], loop: Loop, name: str | None, context: Context | None
+    ) -> None:
         self._hash = loop.next_hash()
         self._log_destroy_pending = False  # because an evicted run drops its tasks on purpose
         super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
@@ -208,7 +210,9 @@ class Loop(asyncio.AbstractEventLoop):
         return None
 
     def set_exception_handler(self, handler: Any) -> None:
-        raise NotInWorkflow("a workflow's event loop keeps its own exception handler; catch the error where it is raised")
+        raise NotInWorkflow(
+            "a workflow's event loop keeps its own exception handler; catch the error where it is raised"
+        )
 
     def default_exception_handler(self, context: Any) -> None:
         """Silent: an error of a task that nobody awaits is the run's own business, as in asyncio it is only a log line."""
@@ -217,7 +221,9 @@ class Loop(asyncio.AbstractEventLoop):
         """Silent, for the same reason."""
 
     def __repr__(self) -> str:
-        return f"<perdure Loop of {self.run!r}: {len(self.ready)} ready, {len(self.tasks)} tasks, t={self._seconds:.6f}>"
+        return (
+            f"<perdure Loop of {self.run!r}: {len(self.ready)} ready, {len(self.tasks)} tasks, t={self._seconds:.6f}>"
+        )
 
 
 def _leave_generator(_: Any) -> None:
@@ -232,14 +238,7 @@ def _refusal(name: str) -> Callable[..., Any]:
     return refuse
 
 
-for _name in (
-    "add_reader add_signal_handler add_writer call_soon_threadsafe close connect_accepted_socket connect_read_pipe "
-    "connect_write_pipe create_connection create_datagram_endpoint create_server create_unix_connection "
-    "create_unix_server getaddrinfo getnameinfo remove_reader remove_signal_handler remove_writer run_forever "
-    "run_in_executor run_until_complete sendfile set_debug set_default_executor set_task_factory shutdown_asyncgens "
-    "shutdown_default_executor sock_accept sock_connect sock_recv sock_recv_into sock_recvfrom sock_recvfrom_into "
-    "sock_sendall sock_sendfile sock_sendto start_tls stop subprocess_exec subprocess_shell"
-).split():
+for _name in ["add_reader", "add_signal_handler", "add_writer", "call_soon_threadsafe", "close", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "create_connection", "create_datagram_endpoint", "create_server", "create_unix_connection", "create_unix_server", "getaddrinfo", "getnameinfo", "remove_reader", "remove_signal_handler", "remove_writer", "run_forever", "run_in_executor", "run_until_complete", "sendfile", "set_debug", "set_default_executor", "set_task_factory", "shutdown_asyncgens", "shutdown_default_executor", "sock_accept", "sock_connect", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendfile", "sock_sendto", "start_tls", "stop", "subprocess_exec", "subprocess_shell"]:
     setattr(Loop, _name, _refusal(_name))
 Loop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]  # because the refusals above have made it whole
 

@@ -93,12 +93,14 @@ class Run:
         "finished",
         "identity",
         "now",
+        "obstacle",
         "replaying",
         "status",
-        "obstacle",
     )
 
-    def __init__(self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool) -> None:
+    def __init__(
+        self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool
+    ) -> None:
         self.identity = identity
         self.replaying = False
         self.now = identity.started
@@ -289,7 +291,7 @@ class Run:
 
     def random(self) -> random.Random:
         if self._random is None:
-            self._random = random.Random(self._seed)  # noqa: S311 because it must be repeatable, not secret
+            self._random = random.Random(self._seed)
         return self._random
 
     def uuid4(self) -> uuid.UUID:
@@ -452,9 +454,10 @@ def calling_line(depth: int = 2) -> str | None:
                 _lines.clear()
             path = frame.f_code.co_filename.replace("\\", "/")
             ours = any(part in path for part in _LIBRARY)
-            line = _lines[key] = None if ours else f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+            line = _lines[key] = (
+                None if ours else f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+            )
         if line is not None:
             return line
         frame = frame.f_back
     return None
-

@@ -61,7 +61,8 @@ class LiveRun:
         except TooManyIterations:
             watchdog.leave()
             return self._stall(
-                "turn-too-long", f"the turn's loop went round {ITERATIONS_MAX:,} times without a durable action: {self._where()}"
+                "turn-too-long",
+                f"the turn's loop went round {ITERATIONS_MAX:,} times without a durable action: {self._where()}",
             )
         except Interrupted:
             result = None
@@ -74,7 +75,9 @@ class LiveRun:
             return self._stall("refused", str(error))
         stack = watchdog.leave()
         if stack is not None:
-            return self._stall("turn-too-long", f"the turn held its thread for more than its bound:\n{stack}", _last_line(stack))
+            return self._stall(
+                "turn-too-long", f"the turn held its thread for more than its bound:\n{stack}", _last_line(stack)
+            )
         obstacle = self._run.obstacle
         if obstacle is not None:
             too_large = isinstance(obstacle, PayloadTooLarge)
@@ -91,7 +94,9 @@ class LiveRun:
 class Worker:
     """The engine's executor for the definitions of an app."""
 
-    def __init__(self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None
+    ) -> None:
         self._app = app
         self._definitions = definitions
         self._threads = threads
@@ -138,7 +143,11 @@ class Worker:
         deadline = None
         try:
             args, kwargs = activity.signature.decode(work.input)
-            call = activity.function(*args, **kwargs) if activity.is_async else self._in_thread(activity.function, args, kwargs)
+            call = (
+                activity.function(*args, **kwargs)
+                if activity.is_async
+                else self._in_thread(activity.function, args, kwargs)
+            )
             if work.timeout is None:
                 value = await call
             else:
@@ -168,7 +177,9 @@ class Worker:
     def _blocked(self, activity: Activity[..., Any], error: BaseException) -> Failure:
         stack = self._watchdog.blocked(asyncio.current_task()) or ""
         text = f"activity {activity.name} is `async def` but blocked the event loop; await instead, or make it a plain `def`"
-        return Failure(type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True)
+        return Failure(
+            type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True
+        )
 
     async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._pool is None:
@@ -189,4 +200,3 @@ def _unknown(name: str, app: str) -> Failure:
 def _last_line(stack: str) -> str | None:
     lines = [line.strip() for line in stack.splitlines() if line.strip().startswith("File ")]
     return lines[-1] if lines else None
-

@@ -75,9 +75,7 @@ def find(connection: Connection, query: Query, position: Position | None, limit:
     return Page([rows.head_of(row) for row in shown], cursor)
 
 
-def _searches(
-    connection: Connection, query: Query, position: Position | None, limit: int
-) -> Iterator[Search]:
+def _searches(connection: Connection, query: Query, position: Position | None, limit: int) -> Iterator[Search]:
     """One search for each app and status, because each of them then has an index that gives the order."""
     for app in apps(connection) if query.app is None else [query.app]:
         for status in dict.fromkeys(query.status) or [None]:

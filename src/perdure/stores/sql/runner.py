@@ -70,9 +70,7 @@ class Job:
 
     __slots__ = ("_args", "_claimed", "_loop", "_work", "outcome")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, work: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.outcome: asyncio.Future[Any] = loop.create_future()
         self._loop = loop
         self._work = work

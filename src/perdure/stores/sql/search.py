@@ -14,9 +14,7 @@ Position = tuple[int, str, int]
 class Search:
     """The SQL for one page of one app's instances of one status (None: of any), and its values."""
 
-    def __init__(
-        self, query: Query, app: str, status: str | None, position: Position | None, limit: int
-    ) -> None:
+    def __init__(self, query: Query, app: str, status: str | None, position: Position | None, limit: int) -> None:
         self.values: list[Any] = []
         self._conditions: list[str] = []
         tags = list((query.tags or {}).items())

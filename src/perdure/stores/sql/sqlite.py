@@ -92,16 +92,10 @@ def open_store(
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
     if options:
-        raise UnknownConfiguration(
-            f"{url!r} has unknown options {sorted(options)}; there is only synchronous"
-        )
+        raise UnknownConfiguration(f"{url!r} has unknown options {sorted(options)}; there is only synchronous")
     if synchronous not in SYNCHRONOUS:
-        raise UnknownConfiguration(
-            f"synchronous={synchronous!r} is unknown; there are {', '.join(SYNCHRONOUS)}"
-        )
-    database = SqliteDatabase(
-        Path(path), SYNCHRONOUS[synchronous], driver=driver, checkpoint_pages=checkpoint_pages
-    )
+        raise UnknownConfiguration(f"synchronous={synchronous!r} is unknown; there are {', '.join(SYNCHRONOUS)}")
+    database = SqliteDatabase(Path(path), SYNCHRONOUS[synchronous], driver=driver, checkpoint_pages=checkpoint_pages)
     return SqlStore(database, runner)
 
 
@@ -137,19 +131,13 @@ class SqliteDatabase:
     def check(self) -> None:
         folder = self._path.parent
         if not folder.is_dir():
-            raise StoreNotUsable(
-                f"{folder} is no directory; create it, or name another place for {self._path.name}"
-            )
+            raise StoreNotUsable(f"{folder} is no directory; create it, or name another place for {self._path.name}")
         if self._path.is_dir():
             raise StoreNotUsable(f"{self._path} is a directory; name a file")
         if not may(folder, os.W_OK | os.X_OK):
-            raise StoreNotUsable(
-                f"{folder} is not writable for this user; SQLite keeps files beside {self._path.name}"
-            )
+            raise StoreNotUsable(f"{folder} is not writable for this user; SQLite keeps files beside {self._path.name}")
         if self._path.exists() and not may(self._path, os.R_OK | os.W_OK):
-            raise StoreNotUsable(
-                f"{self._path} is not readable and writable for this user; change its owner or mode"
-            )
+            raise StoreNotUsable(f"{self._path} is not readable and writable for this user; change its owner or mode")
         kind = file_system(self._path, self._mounts)
         if kind in NETWORK_FILE_SYSTEMS:
             raise StoreNotUsable(
@@ -213,9 +201,7 @@ class SqliteDatabase:
 
     def translated(self, error: Exception) -> tuple[Exception, bool]:
         if isinstance(error, sqlite3.Error):
-            return _meaning(error, self._path), isinstance(error, sqlite3.ProgrammingError) or _is_harmless(
-                error
-            )
+            return _meaning(error, self._path), isinstance(error, sqlite3.ProgrammingError) or _is_harmless(error)
         if isinstance(error, TransactionConflict):
             return InvalidArgument(f"a record cannot be stored: {error}"), True
         if isinstance(error, UnicodeError):
@@ -330,9 +316,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging."""
     ((mode,),) = patiently(lambda: connection.execute("pragma journal_mode = wal").fetchall())
     if mode != "wal":
-        raise StoreNotUsable(
-            f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk"
-        )
+        raise StoreNotUsable(f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk")
 
 
 def _format(connection: Connection, path: Path) -> int:
@@ -344,9 +328,7 @@ def _format(connection: Connection, path: Path) -> int:
     if row is None:
         raise StoreNotUsable(f"{path} is a database of another program; name another file")
     if int(row[0]) > FORMAT:
-        raise StoreVersion(
-            f"{path} has format {row[0]} and this version reads up to {FORMAT}; install a later perdure"
-        )
+        raise StoreVersion(f"{path} has format {row[0]} and this version reads up to {FORMAT}; install a later perdure")
     return int(row[0])
 
 
@@ -359,9 +341,7 @@ def _meaning(error: sqlite3.Error, path: Path) -> PerdureError:
                 f"`sqlite3 {path} .recover`"
             )
         case sqlite3.SQLITE_FULL:
-            return StoreFull(
-                f"no room is left for {path} ({error}); free some and try again: nothing was written"
-            )
+            return StoreFull(f"no room is left for {path} ({error}); free some and try again: nothing was written")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return StoreNotUsable(
                 f"{path} cannot be written ({error}); make the file and its directory writable for this user"

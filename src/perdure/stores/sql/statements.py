@@ -20,9 +20,7 @@ update head set sequence = ?1, updated = ?2
 where shard = ?3 and id = ?4 and execution = ?5 and generation = ?6 and sequence = ?7
 """
 FINISHED = "('completed', 'failed', 'canceled', 'terminated')"
-SELECT_OCCUPANT = (
-    f"select execution, parent_call, status in {FINISHED} from head where shard = ?1 and id = ?2"
-)
+SELECT_OCCUPANT = f"select execution, parent_call, status in {FINISHED} from head where shard = ?1 and id = ?2"
 SELECT_HEAD = f"select {HEAD_COLUMNS} from head where shard = ?1 and id = ?2"
 
 # History.
@@ -42,9 +40,7 @@ WAIT_COLUMNS = (
     "number, kind, name, since, due, on_whom, line, attempt, state, token, claimed_by, claimed_until, "
     "details, input, options, failure"
 )
-INSERT_WAIT = (
-    f"insert into wait (shard, instance, {WAIT_COLUMNS}) values ({', '.join(f'?{n}' for n in range(1, 19))})"
-)
+INSERT_WAIT = f"insert into wait (shard, instance, {WAIT_COLUMNS}) values ({', '.join(f'?{n}' for n in range(1, 19))})"
 REPLACE_WAIT = """
 update wait
 set kind = ?4, name = ?5, since = ?6, due = ?7, on_whom = ?8, line = ?9, attempt = ?10, state = ?11,

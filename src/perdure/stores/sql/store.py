@@ -86,9 +86,7 @@ class SqlStore:
 
     async def shards(self, app: str) -> list[int]:
         if app not in self._shards:
-            self._shards[app] = await self._read(reads.shards, app) or await self._write(
-                self._make_shards, app
-            )
+            self._shards[app] = await self._read(reads.shards, app) or await self._write(self._make_shards, app)
         return list(self._shards[app])
 
     async def apps(self) -> list[str]:
@@ -108,9 +106,7 @@ class SqlStore:
         return await self._read(reads.heads, shard, ids)
 
     async def history(self, shard: int, id: str, after: int = 0, limit: int = 1000) -> list[Segment]:
-        return await self._read(
-            reads.records, rows.segment_of, statements.SELECT_SEGMENTS, (shard, id, after, limit)
-        )
+        return await self._read(reads.records, rows.segment_of, statements.SELECT_SEGMENTS, (shard, id, after, limit))
 
     async def last_segment(self, shard: int, id: str) -> Segment | None:
         found = await self._read(reads.records, rows.segment_of, statements.SELECT_LAST_SEGMENT, (shard, id))
@@ -167,9 +163,7 @@ class SqlStore:
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
     ) -> list[Due]:
         values = (lease.shard, until, *after, limit)
-        return await self._read(
-            reads.records, lambda row: Due(lease.shard, *row), statements.SELECT_DUE, values
-        )
+        return await self._read(reads.records, lambda row: Due(lease.shard, *row), statements.SELECT_DUE, values)
 
     async def watch(self) -> AsyncIterator[None]:
         # Asked of the connection that writes, because its own writes are no news to it.
@@ -218,9 +212,7 @@ class SqlStore:
             shards = reads.shards(connection, app)
         return shards
 
-    def _commit(
-        self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str
-    ) -> list[Outcome]:
+    def _commit(self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str) -> list[Outcome]:
         try:
             return _transact(connection, True, self._commit_together, lease, batch, token)
         except TransactionConflict:
@@ -234,9 +226,7 @@ class SqlStore:
         write_together(connection, batch, lease.app, self._home)
         return [Outcome.COMMITTED] * len(batch)
 
-    def _commit_singly(
-        self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str
-    ) -> list[Outcome]:
+    def _commit_singly(self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str) -> list[Outcome]:
         if not self._is_held(connection, lease, token):
             return [Outcome.FENCED] * len(batch)
         return write_singly(connection, batch, lease.app, self._home, self._database.row_bytes_max)
