@@ -138,6 +138,7 @@ class Engine:
                 self.owned.pop(lease.shard, None)  # because calls in flight that were not read would wait for ever
                 await shard.abandon()
                 raise
+            self.operations.taken_over()
             log.info("%s owns shard %d of app %s, epoch %d", self.owner, lease.shard, self.app, lease.epoch)
         if not self.owned:
             log.info("app %s stands by: %s owns the store", self.app, await self.store.holder(self.app))

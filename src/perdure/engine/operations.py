@@ -66,6 +66,7 @@ class Operations:
         self._waiters: dict[str, list[tuple[str | None, asyncio.Future[InstanceState]]]] = defaultdict(list)
         self._poll = Rounds("results", self._poll_round)
         self._pause = RESULT_POLL_SECONDS
+        self._unsure: set[str] = set()
 
     def start_polling(self) -> None:
         self._poll.start()
@@ -211,7 +212,8 @@ class Operations:
 
     async def _poll_round(self) -> float | None:
         """One read for everybody who waits for an instance that this node does not own."""
-        ids = [id for id in self._waiters if self._engine.owner_of(id) is None]
+        unsure, self._unsure = self._unsure, set()
+        ids = [id for id in self._waiters if id in unsure or self._engine.owner_of(id) is None]
         if not ids:
             return None if not self._waiters else RESULT_POLL_SECONDS_MAX
         by_shard: dict[int, list[str]] = defaultdict(list)
@@ -225,6 +227,11 @@ class Operations:
                     await self._resolve(head)
         self._pause = RESULT_POLL_SECONDS if found else min(self._pause * 1.5, RESULT_POLL_SECONDS_MAX)
         return self._pause
+
+    def taken_over(self) -> None:
+        """This node owns more shards now: the last owner may have finished something between two looks."""
+        self._unsure.update(self._waiters)
+        self._poll.wake()
 
     def _replaced(self, head: Head) -> bool:
         return any(execution not in (None, head.execution) for execution, _ in self._waiters.get(head.id, ()))
