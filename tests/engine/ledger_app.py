@@ -1,6 +1,7 @@
 """A program that is killed and started again: `python ledger_app.py DIRECTORY` works until all is done.
 
 Each attempt of an activity appends a line to `ledger` before it works; "ready" tells that the engine is open.
+With `stay` after the directory it keeps the engine open when all is done.
 """
 
 from __future__ import annotations
@@ -77,13 +78,17 @@ async def main() -> None:
         print("owner", flush=True)
         names = [f"j{number}" for number in range(INSTANCES)]
         handles = [
-            await job.with_options(id=name, if_exists="return").start(name) for name in names if not await done(name)
+            await job.with_options(id=name, if_exists="return").start(name)
+            for name in names
+            if not await done(name)
         ]
         for handle in handles:
             if not (await handle.state()).custom_status:
                 await handle.raise_event("go", f"event for {handle.id}")
         await asyncio.gather(*(handle.result() for handle in handles))
         print("finished", flush=True)
+        if "stay" in sys.argv:
+            await asyncio.Event().wait()
 
 
 async def done(name: str) -> bool:

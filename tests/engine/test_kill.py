@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import App, Client
+from perdure import App, Client, wait_for_event
 from perdure.errors import ForkedEngine, StoreOwned
 from perdure.history.events import ActivityCompleted, ActivityScheduled
 from tests.engine import ledger_app
@@ -23,11 +23,11 @@ LIVES = 20
 PROGRAM = Path(ledger_app.__file__)
 
 
-def begin(directory: Path) -> subprocess.Popen[str]:
+def begin(directory: Path, *words: str) -> subprocess.Popen[str]:
     """A process that runs the ledger program."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(directory)],
+        [sys.executable, str(PROGRAM), str(directory), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -114,7 +114,7 @@ async def judge(url: str, directory: Path) -> None:
 
 def test_a_standby_serves_clients_and_takes_over_when_the_owner_is_killed(tmp_path, url, monkeypatch):
     monkeypatch.setattr(ledger_app, "DIRECTORY", tmp_path)
-    owner = begin(tmp_path)
+    owner = begin(tmp_path, "stay")
     try:
         wait_for(owner, "owner")
         standby = App("ledger", store=url)
@@ -151,7 +151,7 @@ def test_a_standby_serves_clients_and_takes_over_when_the_owner_is_killed(tmp_pa
 
 
 def test_a_second_owner_is_refused_where_standing_by_is_not_wanted(tmp_path, url, run):
-    owner = begin(tmp_path)
+    owner = begin(tmp_path, "stay")
     try:
         wait_for(owner, "owner")
 
@@ -227,3 +227,36 @@ def test_a_client_that_was_taken_before_the_fork_is_told_so_too(run, url):
             return said
 
     assert run(scenario) == b"PERDURE-1011"
+
+
+def test_who_waits_on_a_standby_hears_what_the_owner_finished_just_before_it_left(run, url, monkeypatch):
+    from perdure.engine import operations
+
+    monkeypatch.setattr(
+        operations, "RESULT_POLL_SECONDS", 600.0
+    )  # because the takeover shall come between two looks
+
+    def program() -> App:
+        app = App("relay", store=url)
+
+        @app.workflow
+        async def main() -> int:
+            return await wait_for_event("go", int)
+
+        return app
+
+    async def scenario():
+        first, second = program(), program()
+        await first.open()
+        async with second:
+            assert (first.is_owner, second.is_owner) == (True, False)
+            handle = await second.client.workflow("main").start()
+            waiting = asyncio.create_task(handle.result())
+            await asyncio.sleep(0.2)
+            there = first.client.get(handle.id)
+            await there.raise_event("go", 42)
+            assert await there.result(5) == 42
+            await first.close()
+            return await asyncio.wait_for(waiting, 5)
+
+    assert run(scenario) == 42
