@@ -232,9 +232,9 @@ def test_a_client_that_was_taken_before_the_fork_is_told_so_too(run, url):
 def test_who_waits_on_a_standby_hears_what_the_owner_finished_just_before_it_left(run, url, monkeypatch):
     from perdure.engine import operations
 
-    monkeypatch.setattr(
-        operations, "RESULT_POLL_SECONDS", 600.0
-    )  # because the takeover shall come between two looks
+    # because the takeover shall come between two looks
+    for name in ("RESULT_POLL_SECONDS", "RESULT_POLL_SECONDS_MAX"):
+        monkeypatch.setattr(operations, name, 600.0)
 
     def program() -> App:
         app = App("relay", store=url)
