@@ -46,7 +46,7 @@ class Committer:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="perdure-committer")
 
     def submit(self, turn: Turn, settled: Settled) -> None:
-        """Queue a turn; `settled` is called with its outcome once that is known. Turns of one instance go one by one."""
+        """Queue a turn; `settled` hears its outcome once that is known. Turns of one instance go one by one."""
         self._pending.append((turn, settled))
         self._work.set()
 
@@ -62,7 +62,7 @@ class Committer:
         """Commit what is queued, as far as the store takes it within `seconds`, then end."""
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
-        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:
+        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await self.abandon()
 
@@ -109,16 +109,31 @@ class Committer:
                     return None
                 continue
             except StoreFull as error:
-                log.error("commit of %d turns: %s; trying again until there is room", len(turns), error)
+                log.warning("commit of %d turns: %s; trying again until there is room", len(turns), error)
                 await asyncio.sleep(FULL_PAUSE_SECONDS)
                 return [Outcome.NO_ROOM if turn.expected is None else None for turn in turns]
             except StoreError as error:
                 self._give_up(f"the store refused a commit: {error}")
                 return None
+            except Exception:
+                if len(turns) > 1:
+                    return await self._one_by_one(turns)
+                log.exception("the turn of %r cannot be written", turns[0].id)
+                return [Outcome.UNWRITABLE]
             if outcomes and outcomes[0] == Outcome.FENCED:
                 self._give_up("another node holds the shard now")
                 return None
             return outcomes
+
+    async def _one_by_one(self, turns: list[Turn]) -> Sequence[Outcome | None] | None:
+        """Commit each turn of a batch alone, to find the one that cannot be written."""
+        found: list[Outcome | None] = []
+        for turn in turns:
+            outcome = await self._commit([turn])
+            if outcome is None:
+                return None
+            found.extend(outcome)
+        return found
 
     async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T | None:
         """What the store says about a commit of unknown outcome; None if it says nothing, and the lease is given up."""
@@ -145,7 +160,8 @@ class Committer:
         self._lost(why)
 
     def __repr__(self) -> str:
-        return f"<Committer of shard {self._lease.shard} epoch {self._lease.epoch}: {len(self._pending)} turns wait, {self.commits} commits>"
+        lease = self._lease
+        return f"<Committer of shard {lease.shard} epoch {lease.epoch}: {len(self._pending)} turns wait, {self.commits} commits>"
 
 
 def _outcome(turn: Turn, head: Head | None) -> Outcome:

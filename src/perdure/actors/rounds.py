@@ -51,12 +51,19 @@ class Rounds:
         try:
             delay = await self._body()
         except StoreUnavailable as error:
-            pause = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
-            self._failures += 1
+            pause = self._pause_after_failure()
             log.warning("%s: the store did not answer (%s); next try in %.1f s", self.name, error, pause)
+            return pause
+        except Exception:
+            pause = self._pause_after_failure()
+            log.exception("%s: a round failed; next try in %.1f s", self.name, pause)
             return pause
         self._failures = 0
         return delay
+
+    def _pause_after_failure(self) -> float:
+        self._failures += 1
+        return RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1]
 
     async def _pause(self, seconds: float) -> None:
         try:

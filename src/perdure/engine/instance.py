@@ -15,7 +15,7 @@ from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
 from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
-from perdure.errors import InstanceExists, StoreFull, StoreUnavailable
+from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
 from perdure.history.delivery import Gate
@@ -203,6 +203,10 @@ class Instance:
         if (self._asleep or self.head.stalled is not None or self._services.commands_only) and self._is_held(batch):
             self._hold(batch, None)
             return
+        corrupt = next((message.event for message in batch if isinstance(message.event, Exception)), None)
+        if corrupt is not None and not goes_without_code({type(message.event) for message in batch}):
+            self._hold(batch, Stall("mail-corrupt", f"mail of {self.id!r} cannot be read: {corrupt}"))
+            return
         accepted = self._accepted = self._accept(batch)
         if not accepted:
             self._commit(Draft(self.head, self.waits, self._at))
@@ -250,6 +254,9 @@ class Instance:
         answered: set[int] = set()
         for message in batch:
             event = message.event
+            if isinstance(event, Exception):
+                self._services.count("mail unreadable")
+                continue
             if type(event) is ActivityFailed:
                 event = unasked(event)  # because it was kept as mail before the policy was asked
             if type(event) in REPORTS:
@@ -484,8 +491,8 @@ class Instance:
     def _committed(self, outcome: contract.Outcome) -> None:
         turn, self._turn = self._turn, None
         assert turn is not None
-        if outcome == contract.Outcome.TOO_LARGE:
-            self._hold(self._batch, _oversized(self.id))
+        if outcome in _STALLING:
+            self._hold(self._batch, Stall(*_STALLING[outcome]))
             return
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
@@ -580,6 +587,8 @@ class Instance:
         match outcome:
             case contract.Outcome.EXISTS:
                 return already_exists(self.id)
+            case contract.Outcome.TOO_LARGE | contract.Outcome.UNWRITABLE:
+                return StoreError(f"what instance {self.id!r} was to keep cannot be written; the log has the error")
             case contract.Outcome.NO_ROOM:
                 return StoreFull(f"the store has no room for instance {self.id!r}; free some, then start it again")
             case _:
@@ -665,11 +674,17 @@ _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
 
 
-def _oversized(id: str) -> Stall:
-    return Stall(
+_STALLING = {
+    contract.Outcome.TOO_LARGE: (
         "turn-too-large",
-        f"a turn of {id!r} is larger than the store can take; pass addresses of large values, or fewer at once",
-    )
+        "a turn is larger than the store can take; pass addresses of large values, or fewer of them at once",
+    ),
+    contract.Outcome.UNWRITABLE: (
+        "turn-not-writable",
+        "the store failed at writing a turn; the log has the error, which is a defect of Perdure worth reporting",
+    ),
+}
+"""Outcomes after which the instance stands still, with the reason."""
 
 
 def already_exists(id: str) -> InstanceExists:

@@ -152,8 +152,14 @@ class Shard:
         return random.Random(f"{event.number}.{event.attempt}.{event.at}").random()
 
     def start_attempt(self, address: Address, wait: Wait) -> None:
-        if not self.commands_only:
+        if self.commands_only:
+            return
+        try:
             self.attempts.start(self.lease.app, address, wait)
+        except ValueError as error:
+            log.error(
+                "the options of call %d of %r cannot be read, so it is not run: %s", wait.number, address[0], error
+            )
 
     def cancel_attempt(self, address: Address) -> None:
         self.attempts.cancel(address)

@@ -209,7 +209,8 @@ class Turn(msgspec.Struct, gc=False):
 class Outcome(StrEnum):
     """What became of one turn: `conflict` and `exists` mean its condition did not hold.
 
-    `no-room` is never a store's answer (it raises StoreFull) but the committer's, for a start that was refused.
+    Two are never a store's answer but the committer's: `no-room` for a start that a full store refused, `unwritable`
+    for a turn at which the store failed in a way that it should not.
     """
 
     COMMITTED = "committed"
@@ -218,6 +219,7 @@ class Outcome(StrEnum):
     EXISTS = "exists"
     TOO_LARGE = "too-large"
     NO_ROOM = "no-room"
+    UNWRITABLE = "unwritable"
 
 
 class Delivery(StrEnum):
@@ -420,8 +422,8 @@ class Wake(Protocol):
     """What the owner of a shard must look at."""
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
-        """Open activity calls of runs that are not finished, by (instance, number), after the instance
-        `after`.
+        """Open activity calls of runs that are neither finished nor suspended, by (instance, number), after the
+        instance `after`.
 
         A page ends between two instances, so it may exceed `limit`.
         """

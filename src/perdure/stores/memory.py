@@ -216,7 +216,7 @@ class MemoryStore:
         for id, found in self._unfinished(lease.shard):
             if len(calls) >= limit:
                 break
-            if id > after:
+            if id > after and found.head.suspended is None:
                 head = found.head
                 calls += [
                     OpenCall(lease.shard, id, head.execution, head.generation, wait)

@@ -204,9 +204,7 @@ class StoreConformance:
     @scenario
     async def test_create_refuses_an_id_that_is_active(self, scene: Scene) -> None:
         await scene.start("a")
-        error = await raised(
-            InstanceExists, scene.store.create(scene.shard("a"), a_creation("a", execution="e2"))
-        )
+        error = await raised(InstanceExists, scene.store.create(scene.shard("a"), a_creation("a", execution="e2")))
         assert isinstance(error, InstanceExists)
         assert error.instance_id == "a"
         assert (await scene.head("a")).execution == "e1"
@@ -315,9 +313,7 @@ class StoreConformance:
     @scenario
     async def test_odd_ids_are_ids(self, scene: Scene) -> None:
         for id in ODD_IDS:
-            await scene.start(
-                id, a_head(id, parent=id, tags={id: id}), opened=[Wait(1, "timer", id, 1, due=5)]
-            )
+            await scene.start(id, a_head(id, parent=id, tags={id: id}), opened=[Wait(1, "timer", id, 1, due=5)])
             assert await scene.deliver(id, id) == [Delivery.DELIVERED]
             await scene.committed(scene.turn(id, 1, consumed=[id], seen=[id], closed=[1]))
             assert await scene.deliver(id, id) == [Delivery.DUPLICATE]
@@ -477,9 +473,7 @@ class StoreConformance:
         ids = [f"i{n}" for n in range(200) if scene.shard(f"i{n}") == scene.shard()][:2]
         for id in ids:
             await scene.start(id)
-        child = a_creation(
-            "child", execution="c1", parent=ids[1], waits=(Wait(1, "start", "", 5),), tags={"t": "1"}
-        )
+        child = a_creation("child", execution="c1", parent=ids[1], waits=(Wait(1, "start", "", 5),), tags={"t": "1"})
         await scene.committed(
             scene.turn(ids[0], 1, mail=[a_mail("child", "hello")]), scene.turn(ids[1], 1, created=[child])
         )
@@ -561,9 +555,7 @@ class StoreConformance:
         await raised(Fenced, scene.store.settle_unknown(scene.lease("a"), "commit"))
         leases = await scene.store.acquire(APP, "other")
         assert {lease.owner for lease in leases} == {"other"}
-        assert all(
-            lease.epoch > scene.lease("a").epoch for lease in leases if lease.shard == scene.shard("a")
-        )
+        assert all(lease.epoch > scene.lease("a").epoch for lease in leases if lease.shard == scene.shard("a"))
         await scene.store.release([scene.lease("a")])
         assert await scene.store.holder(APP) is not None
 
@@ -639,9 +631,7 @@ class StoreConformance:
     async def test_find_answers_each_condition(self, scene: Scene) -> None:
         halt = Halt("x", 1)
         await scene.start("a", a_head("a", created=10, tags={"k": "v", "l": "1"}, suspended=halt))
-        await scene.start(
-            "B-ß", a_head("B-ß", created=20, name="Payout", tags={"k": "v", "l": "2"}, parent="a")
-        )
+        await scene.start("B-ß", a_head("B-ß", created=20, name="Payout", tags={"k": "v", "l": "2"}, parent="a"))
         await scene.start("c", a_head("c", created=30, stalled=halt, tags={"k": "w"}))
         await scene.start("d", a_head("d", created=30, kind="entity"))
         await scene.finish("a")
@@ -738,6 +728,11 @@ class StoreConformance:
         assert [c.instance for c in page] == [ids[0], ids[0], ids[1], ids[1]]
         assert [c.instance for c in await scene.store.recover(lease, ids[1], 1)] == [ids[2]] * 2
         assert await scene.store.recover(lease, ids[3]) == []
+
+    @scenario
+    async def test_recover_leaves_calls_of_suspended_runs_alone(self, scene: Scene) -> None:
+        await scene.start("a", a_head("a", suspended=Halt("by hand", 1)), opened=[Wait(1, "activity", "f", 5)])
+        assert await scene.store.recover(scene.lease("a")) == []
 
     @scenario
     async def test_due_is_paged_by_time_instance_and_number(self, scene: Scene) -> None:

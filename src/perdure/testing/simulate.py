@@ -250,9 +250,7 @@ def _show_seed(seed: int, faults: int | None, quiet: bool) -> int:
         _say(line)
     for violation in report.violations:
         _say(f"VIOLATION {violation}")
-    _say(
-        f"seed {seed}: {len(report.violations)} violations in {report.seconds:.1f} virtual s, {report.steps} steps"
-    )
+    _say(f"seed {seed}: {len(report.violations)} violations in {report.seconds:.1f} virtual s, {report.steps} steps")
     return 1 if report.violations else 0
 
 

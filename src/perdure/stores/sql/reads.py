@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from perdure.errors import StoreCorrupt
 from perdure.stores.contract import Head, Loaded, Page, Query
 from perdure.stores.rules import write_cursor
 from perdure.stores.sql import rows, statements
@@ -14,9 +16,40 @@ from perdure.stores.sql.search import Position, Search
 T = TypeVar("T")
 
 
+log = logging.getLogger("perdure")
+UNREADABLE = (ValueError, TypeError, AttributeError)
+REPORTED_MAX = 10_000
+_reported: set[str] = set()
+
+
+def readable(record: Callable[[Row], T], found: Iterable[Row], id_column: int = 0) -> Iterator[T]:
+    """The records of rows of many instances; a row that cannot be read is left out, because it must harm only its own.
+
+    It is reported once per instance; reading that instance alone raises StoreCorrupt.
+    """
+    for row in found:
+        try:
+            yield record(row)
+        except UNREADABLE as error:
+            _report(str(row[id_column]), error)
+
+
+def _report(id: str, error: Exception) -> None:
+    if id not in _reported and len(_reported) < REPORTED_MAX:
+        _reported.add(id)
+        log.error("a row of instance %r cannot be read and is left out: %s", id, error)
+
+
+def unreadable(id: str, error: Exception) -> StoreCorrupt:
+    return StoreCorrupt(f"a row of instance {id!r} cannot be read: {error}; put the row right, or restore a backup")
+
+
 def records(connection: Connection, record: Callable[[Row], T], sql: str, values: Sequence[Any]) -> list[T]:
-    """The rows of a query, each made a record."""
-    return [record(row) for row in connection.rows(sql, values)]
+    """The rows of a query about one instance, the second of its values, each made a record."""
+    try:
+        return [record(row) for row in connection.rows(sql, values)]
+    except UNREADABLE as error:
+        raise unreadable(str(values[1]), error) from error
 
 
 def page(connection: Connection, sql: str, values: Sequence[Any], limit: int) -> list[Row]:
@@ -47,11 +80,21 @@ def lease(connection: Connection, shard: int) -> tuple[int, bool, str | None]:
 
 def heads(connection: Connection, shard: int, ids: Sequence[str]) -> list[Head]:
     found = [connection.row(statements.SELECT_HEAD, (shard, id)) for id in dict.fromkeys(ids)]
-    return [rows.head_of(row) for row in found if row is not None]
+    return list(readable(rows.head_of, (row for row in found if row is not None), id_column=1))
+
+
+def head(connection: Connection, shard: int, id: str) -> Head | None:
+    return next(iter(records(connection, rows.head_of, statements.SELECT_HEAD, (shard, id))), None)
 
 
 def load(connection: Connection, shard: int, ids: Sequence[str]) -> list[Loaded]:
-    return [_load(connection, shard, head) for head in heads(connection, shard, ids)]
+    found: list[Loaded] = []
+    for head in heads(connection, shard, ids):
+        try:
+            found.append(_load(connection, shard, head))
+        except StoreCorrupt as error:
+            _report(head.id, error)
+    return found
 
 
 def _load(connection: Connection, shard: int, head: Head) -> Loaded:
@@ -72,7 +115,7 @@ def find(connection: Connection, query: Query, position: Position | None, limit:
     found.sort(key=_position, reverse=True)
     shown = found[:limit]
     cursor = write_cursor(*_position(shown[-1])) if len(found) > limit else None
-    return Page([rows.head_of(row) for row in shown], cursor)
+    return Page(list(readable(rows.head_of, shown, id_column=1)), cursor)
 
 
 def _searches(connection: Connection, query: Query, position: Position | None, limit: int) -> Iterator[Search]:

@@ -54,6 +54,7 @@ SELECT_OPEN_CALLS = f"""
 select head.id, head.execution, head.generation, {", ".join(f"wait.{c}" for c in WAIT_COLUMNS.split(", "))}
 from wait cross join head on head.shard = wait.shard and head.id = wait.instance
 where wait.shard = ?1 and wait.instance > ?2 and wait.kind = 'activity' and head.status not in {FINISHED}
+    and head.suspended is null
 order by wait.instance, wait.number
 """
 SELECT_DUE = f"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from perdure.errors import ForkedEngine, NotOpen, StoreUnavailable
@@ -100,7 +101,7 @@ class SqlStore:
         return await self._read(reads.load, shard, ids)
 
     async def head(self, shard: int, id: str) -> Head | None:
-        return next(iter(await self._read(reads.heads, shard, [id])), None)
+        return await self._read(reads.head, shard, id)
 
     async def heads(self, shard: int, ids: Sequence[str]) -> list[Head]:
         return await self._read(reads.heads, shard, ids)
@@ -153,11 +154,11 @@ class SqlStore:
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
         found = await self._read(reads.page, statements.SELECT_OPEN_CALLS, (lease.shard, after), limit)
-        return [rows.open_call_of(lease.shard, row) for row in found]
+        return list(reads.readable(partial(rows.open_call_of, lease.shard), found))
 
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
         found = await self._read(reads.page, statements.SELECT_PRESENT_MAIL, (lease.shard, after), limit)
-        return [rows.mail_of(row) for row in found]
+        return list(reads.readable(rows.mail_of, found))
 
     async def due(
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
