@@ -44,7 +44,7 @@ async def main() -> None:
     async with app:
         start = monitor.with_options(id="monitor-db1", if_exists="return").start
         handle = await start(Watch("db1", every=0.02))
-        while await looks(handle) < 12:  # noqa: ASYNC110 because from outside one can only ask
+        while await looks(handle) < 12:
             await asyncio.sleep(0.02)
         await handle.raise_event("stop")
         watch = await handle.result(timeout=30)

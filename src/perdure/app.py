@@ -37,7 +37,8 @@ SETTINGS = {
     "drain_seconds": DRAIN_SECONDS,
 }
 """Settings of an App by name, with what they are if nothing is said: whether to stand by while another process owns the
-store; attempts at once; threads for `def` activities; instances kept in memory; events of a history before it stalls; seconds that closing waits for attempts."""
+store; attempts at once; threads for `def` activities; instances kept in memory; events of a history before it stalls;
+seconds that closing waits for attempts."""
 
 SETTINGS_MIN = {"slots": 1, "threads": 1, "history_events_max": 1}
 """The least value of settings for which 0 would mean to stand still."""
@@ -196,7 +197,8 @@ class App:
 
     def __repr__(self) -> str:
         state = repr(self._engine) if self._engine is not None else "closed"
-        return f"<App {self.id}: {len(self._definitions.workflows)} workflows, {len(self._definitions.activities)} activities, {state}>"
+        known = f"{len(self._definitions.workflows)} workflows, {len(self._definitions.activities)} activities"
+        return f"<App {self.id}: {known}, {state}>"
 
 
 class Client(_Client):

@@ -65,7 +65,7 @@ _encode = _encoder.encode
 
 
 def encode(value: Any) -> Payload:
-    """The payload of one value. Raises NotEncodable with the path of the part that cannot be stored, PayloadTooLarge."""
+    """The payload of one value. Raises NotEncodable naming the part that cannot be stored, PayloadTooLarge."""
     if value is None:
         return NOTHING
     return Payload(JSON, None, Raw(_bounded(value)))
@@ -116,7 +116,7 @@ def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any]:
         for step, part in _parts(value):
             try:
                 _encode(part)
-            except Exception:
+            except Exception:  # noqa: BLE001 because whatever it raises, this part is the one
                 return _culprit(part, path + step, depth + 1)
     return path, value
 
@@ -269,6 +269,6 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         for name, annotation in getattr(function, "__annotations__", {}).items():
             try:
                 found[name] = eval(annotation, dict(namespace)) if isinstance(annotation, str) else annotation  # noqa: S307
-            except Exception:
+            except Exception:  # noqa: BLE001 because an annotation for checkers alone says nothing here
                 found[name] = Any
         return found

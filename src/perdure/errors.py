@@ -202,7 +202,7 @@ class RemoteError(OutcomeError):
 
 
 class ApplicationError(OutcomeError):
-    """Raise it from an activity or workflow to fail with a type of your choice, and `retryable=False` to fail at once."""
+    """Raise it from an activity or workflow to fail with a type of your choice; `retryable=False` fails at once."""
 
     code = "PERDURE-1315"
 

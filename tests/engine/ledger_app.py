@@ -78,9 +78,7 @@ async def main() -> None:
         print("owner", flush=True)
         names = [f"j{number}" for number in range(INSTANCES)]
         handles = [
-            await job.with_options(id=name, if_exists="return").start(name)
-            for name in names
-            if not await done(name)
+            await job.with_options(id=name, if_exists="return").start(name) for name in names if not await done(name)
         ]
         for handle in handles:
             if not (await handle.state()).custom_status:

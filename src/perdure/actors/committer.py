@@ -62,7 +62,7 @@ class Committer:
         """Commit what is queued, as far as the store takes it within `seconds`, then end."""
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
-        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:  # noqa: ASYNC110
+        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:
             await asyncio.sleep(0.001)
         await self.abandon()
 
@@ -161,7 +161,8 @@ class Committer:
 
     def __repr__(self) -> str:
         lease = self._lease
-        return f"<Committer of shard {lease.shard} epoch {lease.epoch}: {len(self._pending)} turns wait, {self.commits} commits>"
+        done = f"{len(self._pending)} turns wait, {self.commits} commits"
+        return f"<Committer of shard {lease.shard} epoch {lease.epoch}: {done}>"
 
 
 def _outcome(turn: Turn, head: Head | None) -> Outcome:

@@ -1,4 +1,4 @@
-"""The actors of one shard: which are in memory, who is loaded when a message comes, what is due, what mail lies there."""
+"""The actors of one shard: which are in memory, who is loaded for a message, what is due, what mail lies there."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Host:
         self._loader.wake()
 
     def _evict(self, newest: Actor) -> None:
-        """Put the idle activations away that were not used for longest, down to the bound; the newest is about to be told."""
+        """Put away the idle activations not used for longest, down to the bound; the newest is about to be told."""
         surplus = len(self._actors) - self._activations_max
         for id, actor in list(self._actors.items())[: surplus * 2 + 16]:
             if surplus <= 0:

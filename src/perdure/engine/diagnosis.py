@@ -1,4 +1,4 @@
-"""Why an instance is not finished, from its head and its waits: one sentence, since when, and the command that moves it."""
+"""Why an instance is not finished, from its head and waits: one sentence, since when, and what moves it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ def of_waits(head: Head, waits: list[Wait]) -> Explanation:
 def _of_activity(head: Head, wait: Wait) -> tuple[str, str, str | None]:
     if wait.due is not None and wait.failure is not None:
         failure = msgspec.json.decode(wait.failure, type=Failure)
-        text = f"waits to try activity {wait.name} again at {_time(wait.due)} (attempt {wait.attempt}; last error {failure.type}: {failure.message})"
+        last = f"attempt {wait.attempt}; last error {failure.type}: {failure.message}"
+        text = f"waits to try activity {wait.name} again at {_time(wait.due)} ({last})"
         return "retry", text, None
     return "activity", f"waits for activity {wait.name}, attempt {wait.attempt}", f"perdure cancel {head.id}"
 

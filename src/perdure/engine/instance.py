@@ -595,14 +595,14 @@ class Instance:
                 return None
 
     def _put_back(self) -> None:
-        """Stored messages of the batch wait again: what is untaken when the instance leaves comes with the next load."""
+        """Stored messages of the batch wait again: what is untaken at leaving comes with the next load."""
         stored = [message for message in self._batch if message.stored]
         if stored:
             self._batch = [message for message in self._batch if not message.stored]
             self._mailbox = stored + self._mailbox
 
     def _leave(self, again: list[Message]) -> None:
-        """Leave memory: what the store holds comes back with the next load, `again` is told to whoever is loaded then."""
+        """Leave memory: what is stored comes back with the next load, `again` is told to whoever is loaded then."""
         self._mailbox = [message for message in self._mailbox if message.stored]
         self._services.drop(self)
         for message in again:
@@ -667,7 +667,8 @@ class Instance:
     def __repr__(self) -> str:
         head = self.head
         state = "busy" if self._busy else "idle"
-        return f"<Instance {head.name} {head.id} run {head.generation} turn {head.sequence}: {head.status}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
+        what = f"<Instance {head.name} {head.id} run {head.generation} turn {head.sequence}: {head.status}"
+        return f"{what}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
 
 
 _EMPTY: list[Any] = []

@@ -15,7 +15,7 @@ class LiveRun(Protocol):
     """A run's code, wherever it lives."""
 
     def advance(self, at: int, events: Sequence[Any], done: Callable[[list[Action] | Stall], None]) -> None:
-        """Deliver the events of a turn and call `done`, now or later, with what the code asked for or why it could not."""
+        """Deliver the events of a turn; call `done`, now or later, with what the code asked for or why it could not."""
 
     def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """Bring new code to where the events of `history`, by segment, lead; what stands against it."""

@@ -123,7 +123,7 @@ class SetStatus(Action, frozen=True):
 class CompleteRun(Action, frozen=True):
     """The run ends; `status` is completed, failed, canceled or terminated.
 
-    `keep_calls`: activities that nobody awaits still run (generator style and remote SDKs); otherwise they are canceled.
+    `keep_calls`: activities that nobody awaits still run (generator style, remote SDKs); otherwise they are canceled.
     `version`, `events` and `tags` are only kept: remote SDKs may send them although nothing follows.
     """
 

@@ -153,7 +153,7 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logging.getLogger(f"perdure.workflow.{identity.name}"), ids)
         self._run = run
 
-    def isEnabledFor(self, level: int) -> bool:
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 because logging calls it so
         return not self._run.replaying and not self._run.sealed and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:

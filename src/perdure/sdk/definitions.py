@@ -239,7 +239,8 @@ class Definitions:
         present = table.get(definition.name)
         if present is not None and present.function is not definition.function:
             raise AlreadyRegistered(
-                f"{definition.name!r} is registered twice: {_place(present.function)} and {_place(definition.function)}; "
+                f"{definition.name!r} is registered twice, at {_place(present.function)} "
+                f"and {_place(definition.function)}; "
                 "give one of them another name with name=..."
             )
         table[definition.name] = definition
@@ -265,7 +266,8 @@ def check_workflow_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be a workflow."""
     if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
         raise InvalidArgument(
-            f"{getattr(function, '__qualname__', repr(function))} must be `async def`, or a generator function of Dapr's style, to be a workflow"
+            f"{getattr(function, '__qualname__', repr(function))} must be `async def`, "
+            "or a generator function of Dapr's style, to be a workflow"
         )
     from perdure.sdk.determinism import (
         check_function,  # because `ast` is slow to import and clients define nothing

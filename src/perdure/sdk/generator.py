@@ -132,7 +132,7 @@ async def drive(function: Callable[..., Generator[Any, Any, Any]], args: tuple[A
         try:
             value = await _checked([task])[0].task
             send = generator.send
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 because the generator is to see every error
             value = error
             send = generator.throw
         except asyncio.CancelledError as error:
@@ -150,7 +150,8 @@ def _checked(tasks: Sequence[Any]) -> list[DurableTask]:
     for task in tasks:
         if not isinstance(task, DurableTask):
             raise InvalidArgument(
-                f"a generator workflow can only yield tasks made by its context, when_all or when_any, not {type(task).__name__}"
+                "a generator workflow can only yield tasks made by its context, when_all or when_any, "
+                f"not {type(task).__name__}"
             )
     return list(tasks)
 

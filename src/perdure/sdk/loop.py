@@ -215,7 +215,7 @@ class Loop(asyncio.AbstractEventLoop):
         )
 
     def default_exception_handler(self, context: Any) -> None:
-        """Silent: an error of a task that nobody awaits is the run's own business, as in asyncio it is only a log line."""
+        """Silent: an error of a task that nobody awaits is the run's own business, in asyncio too only a log line."""
 
     def call_exception_handler(self, context: Any) -> None:
         """Silent, for the same reason."""

@@ -199,7 +199,7 @@ class Run:
         return self._number
 
     def _refuse(self) -> None:
-        """Raise Sealed; code that catches it too often may ask in vain, so that it comes to an await and can be left."""
+        """Raise Sealed; code that catches it too often asks in vain, so that it comes to an await and can be left."""
         self._refusals += 1
         if self._refusals <= REFUSALS_MAX:
             raise Sealed
@@ -243,7 +243,7 @@ class Run:
         return heard.data
 
     def decode(self, payload: Payload | None, expected: Any) -> Any:
-        """The value of a recorded payload; one that does not fit stalls the run, whatever its code makes of the error."""
+        """The value of a recorded payload; one that does not fit stalls the run, whatever its code does about it."""
         try:
             return decode(payload, expected)
         except NotDecodable as error:
@@ -362,7 +362,8 @@ class Run:
     def __repr__(self) -> str:
         listening = self._inbox.listening if self._inbox is not None else 0
         waiting = f"{len(self._calls)} calls, {len(self._timers or ())} timers, {listening} events"
-        return f"<perdure Run {self.identity.name} {self.identity.instance} generation {self.identity.generation}: {waiting}>"
+        identity = self.identity
+        return f"<perdure Run {identity.name} {identity.instance} generation {identity.generation}: {waiting}>"
 
 
 _WAITS = (CreateTimer, WaitForEvent)
@@ -404,7 +405,7 @@ def _unwind(task: Task) -> None:
     for _ in range(UNWIND_STEPS_MAX):
         try:
             coroutine.throw(Sealed())
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             return  # because whatever it unwinds with, nobody is there to hear it
     _left_alone.append(coroutine)
 

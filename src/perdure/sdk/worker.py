@@ -126,7 +126,8 @@ class Worker:
             known = ", ".join(sorted(self._definitions.workflows)) or "none"
             return Stall(
                 "workflow-not-registered",
-                f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); start a worker that has it",
+                f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); "
+                "start a worker that has it",
             )
         run = Run(identity, workflow.main, workflow.is_generator)
         return LiveRun(run, workflow.fingerprint, self._watchdog)
@@ -157,7 +158,7 @@ class Worker:
         except asyncio.CancelledError:
             context.cancel()
             raise
-        except (Exception, Interrupted) as error:
+        except (Exception, Interrupted) as error:  # noqa: BLE001 because it is the attempt's outcome
             context.cancel()
             expired = deadline is not None and deadline.expired()
             return self._failed(activity, work, error, expired)
@@ -176,7 +177,7 @@ class Worker:
 
     def _blocked(self, activity: Activity[..., Any], error: BaseException) -> Failure:
         stack = self._watchdog.blocked(asyncio.current_task()) or ""
-        text = f"activity {activity.name} is `async def` but blocked the event loop; await instead, or make it a plain `def`"
+        text = f"activity {activity.name} is `async def` but blocked the event loop; await, or make it a plain `def`"
         return Failure(
             type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True
         )

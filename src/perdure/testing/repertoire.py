@@ -328,7 +328,7 @@ async def patient(mark: int) -> int:
 async def endless(mark: int) -> int:
     """Bad code: it never comes to rest."""
     total = await ACTIVITIES[How.SLOW](mark)
-    while total:  # noqa: ASYNC110 - that is what is bad about it
+    while total:
         await asyncio.sleep(0)
     return total
 
