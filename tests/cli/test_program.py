@@ -34,8 +34,15 @@ def test_store_that_cannot_be_used(shell, arguments, code, told):
 
 def test_unknown_id_is_shown_escaped(shell):
     shell.begin("total", 1, id="t")
+    sentence = shell.error("show", "[red]x", code=2)
+    assert sentence == "perdure: no instance '[red]x'; `perdure list` shows those there are [PERDURE-1201]"
+
+
+def test_id_with_control_characters_is_refused_escaped(shell):
+    shell.begin("total", 1, id="t")
     sentence = shell.error("show", "\x1b[31m[red]x", code=2)
-    assert sentence == r"perdure: no instance '\x1b[31m[red]x'; `perdure list` shows those there are [PERDURE-1201]"
+    assert sentence.startswith(r"perdure: instance id '\x1b[31m[red]x' holds control characters")
+    assert sentence.endswith("[PERDURE-1001]")
 
 
 def test_usage_errors(shell):

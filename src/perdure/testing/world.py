@@ -278,13 +278,16 @@ class World:
     def run(self, inspect: Callable[[World, EngineStore], None]) -> Report:
         """`inspect` looks at what is left in the store before the purge."""
         STAGE.ledger = self.ledger
-        logging.getLogger("perdure").setLevel(logging.CRITICAL)
+        log = logging.getLogger("perdure")
+        level = log.level
+        log.setLevel(logging.CRITICAL)  # because a world is full of faults, and the trace tells them better
         accuse = self.witness.accuse
         try:
             self.loop.run(self._main(inspect))
         except (Deadlock, Spin) as error:
             accuse(f"{type(error).__name__}: {error}")
         finally:
+            log.setLevel(level)
             self._end()
         for failure in self.loop.failures:
             accuse(f"unhandled: {failure}")
