@@ -28,7 +28,6 @@ from perdure.errors import (
 from perdure.history.creation import creation, pending_head
 from perdure.history.events import (
     RunCompleted,
-    RunForked,
     RunStarted,
     decode_event,
     decode_segment,
@@ -97,38 +96,29 @@ class Operations:
             tags=options.tags,
             timeout=options.run_timeout,
         )
+        head = pending_head(engine.app, id, started, now)
+        shard = engine.owner_of(id)
         try:
-            await self._create(id, started, now)
+            if shard is None or (options.at is not None and options.at > now):
+                await self._create(creation(head, started, f"{head.execution}.start", now), now)
+            else:
+                await _begin(shard, head, started)
         except InstanceExists:
             if options.if_exists != "return":
                 raise
             head = await self._head(id, None)
-            return id, head.execution
-        return id, started.execution
+        return id, head.execution
 
-    async def _create(self, id: str, started: RunStarted | RunForked, now: int, head: Head | None = None) -> None:
-        engine = self._engine
-        shard = engine.owner_of(id)
-        if head is None:
-            assert isinstance(started, RunStarted)
-            head = pending_head(engine.app, id, started, now)
-        delayed = isinstance(started, RunStarted) and started.scheduled is not None and started.scheduled > now
-        if shard is None or delayed or isinstance(started, RunForked):
-            new = _creation(head, started, now)
-            await self._store.create(engine.shard_of(id), new)
-            if shard is not None:
-                _forget_finished(shard, id)
-                shard.host.receive(new.mail)
-                for wait in new.waits:
-                    shard.schedule(wait.due or now, id, wait.number)
-            return
-        _forget_finished(shard, id)
-        if shard.host.get(id) is not None:
-            raise already_exists(id)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        message = Message(started, None, head.execution, head.generation, answer=_answering(done))
-        shard.start(Instance(shard, head, is_new=True), message)
-        await done
+    async def _create(self, new: Creation, now: int) -> None:
+        """Write a new instance, whose first turn is taken once its mail is found."""
+        id = new.head.id
+        await self._store.create(self._engine.shard_of(id), new)
+        shard = self._engine.owner_of(id)
+        if shard is not None:
+            _vacate(shard, id)
+            shard.host.receive(new.mail)
+            for wait in new.waits:
+                shard.schedule(wait.due or now, id, wait.number)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -310,7 +300,7 @@ class Operations:
                     count += await self.purge(child.id, child.execution, recursive)
         shard = self._engine.owner_of(id)
         if shard is not None:
-            _forget_finished(shard, id)
+            _vacate(shard, id)
         return count + len(await self._store.purge(self._engine.shard_of(id), [id]))
 
     async def _children(self, id: str) -> list[Head]:
@@ -348,24 +338,34 @@ class Operations:
         first = next((e for e in (*forked.history, *forked.arrivals) if isinstance(e, RunStarted)), None)
         if first is None:
             raise HistoryCorrupt(f"history of {id!r} does not begin with its start")
-        await self._create(new, forked, now, pending_head(engine.app, new, first, now))
+        head = pending_head(engine.app, new, first, now)
+        mail = Mail(new, f"{head.execution}.start", encode_event(forked), now, head.execution, head.generation)
+        await self._create(Creation(head, mail), now)
         return new, execution
 
     def __repr__(self) -> str:
         return f"<Operations of {self._engine!r}: {len(self._waiters)} instances waited for>"
 
 
-def _creation(head: Head, started: RunStarted | RunForked, now: int) -> Creation:
-    key = f"{head.execution}.start"
-    if isinstance(started, RunStarted):
-        return creation(head, started, key, now)
-    return Creation(head, Mail(head.id, key, encode_event(started), now, head.execution, head.generation))
+def _begin(shard: Shard, head: Head, started: RunStarted) -> asyncio.Future[None]:
+    """Take in a new instance on the node that owns it; the future is done once its first turn is durable."""
+    if not _vacate(shard, head.id):
+        raise already_exists(head.id)
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    message = Message(started, None, head.execution, head.generation, answer=_answering(done))
+    shard.start(Instance(shard, head, is_new=True), message)
+    return done
 
 
-def _forget_finished(shard: Any, id: str) -> None:
+def _vacate(shard: Shard, id: str) -> bool:
+    """Put a finished instance away; whether nothing with this id is in memory now."""
     actor = shard.host.get(id)
-    if isinstance(actor, Instance) and actor.head.status in FINISHED and actor.is_idle:
-        shard.host.drop(actor)
+    if actor is None:
+        return True
+    if not isinstance(actor, Instance) or actor.head.status not in FINISHED or not actor.is_idle:
+        return False
+    shard.host.drop(actor)
+    return True
 
 
 def _answering(done: asyncio.Future[None]) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
-from perdure.clock import SystemClock, to_datetime, to_microseconds
+from perdure.clock import SystemClock, forks, to_datetime, to_microseconds
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import (
     ForkedEngine,
@@ -214,7 +213,8 @@ class UntypedWorkflow:
 
     async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Begin an instance; its handle once it is durable."""
-        return await self._client.start_workflow(self.name, encode_arguments(args, kwargs), self._options, Any)
+        id, execution = await self._client.gateway.start(self.name, encode_arguments(args, kwargs), self._options)
+        return Handle(self._client, id, execution)
 
 
 class Client:
@@ -223,13 +223,13 @@ class Client:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._clock = SystemClock()
-        self._pid = os.getpid()
+        self._forks = forks()
 
     @property
     def gateway(self) -> Gateway:
         """What is behind this client. Raises ForkedEngine in a process that inherited it over fork()."""
         gateway = self._gateway
-        if os.getpid() != self._pid:
+        if forks() != self._forks:
             raise ForkedEngine(
                 "this client was opened before a fork; open an app or client in the child process instead"
             )
@@ -248,10 +248,6 @@ class Client:
     def get(self, id: str) -> Handle[Any]:
         """The handle of an existing instance, without I/O; it means the newest execution."""
         return Handle(self, checked_id(id), None)
-
-    async def start_workflow(self, name: str, input: Payload, options: StartOptions, result_type: Any) -> Handle[Any]:
-        id, execution = await self.gateway.start(name, input, options)
-        return Handle(self, id, execution, result_type)
 
     async def list(
         self,

@@ -144,8 +144,9 @@ class Workflow(Generic[P, R]):
         self.signature.check(args, kwargs)
         run = current_run()
         if run is None:
-            payload = encode_arguments(args, kwargs)
-            return await self.home.client.start_workflow(self.name, payload, self.options, self.signature.result)
+            client = self.home.client
+            id, execution = await client.gateway.start(self.name, encode_arguments(args, kwargs), self.options)
+            return Handle(client, id, execution, self.signature.result)
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
 
     def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
@@ -21,6 +22,20 @@ ITERATIONS_MAX = 10_000
 
 TASKS_LOOK = 64
 """A run's list of tasks is cleared of those that are done when it has doubled, and grown by this."""
+
+
+class _Thread(threading.local):
+    """Which run's loop runs on this thread; asyncio knows it too, but asks the system for the process id each time."""
+
+    loop: Loop | None = None
+
+
+_thread = _Thread()
+
+
+def running_loop() -> Loop | None:
+    """The run's loop that runs on this thread, None outside workflow code."""
+    return _thread.loop
 
 
 class Timers(Protocol):
@@ -117,6 +132,17 @@ class Loop(asyncio.AbstractEventLoop):
 
     # -- driving it ---------------------------------------------------------------------------------------------
 
+    def enter(self) -> asyncio.AbstractEventLoop | None:
+        """Become the thread's running loop; the one that was it before, for `leave`."""
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self)
+        _thread.loop = self
+        return outer
+
+    def leave(self, outer: asyncio.AbstractEventLoop | None) -> None:
+        _thread.loop = None
+        asyncio._set_running_loop(outer)
+
     def set_time(self, seconds: float) -> None:
         """The time that the turn sees, in seconds since the run started."""
         self._seconds = seconds
@@ -124,8 +150,7 @@ class Loop(asyncio.AbstractEventLoop):
     def run_until_idle(self) -> None:
         """Run what is ready, and what becomes ready by it, as the thread's running loop."""
         ready = self.ready
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        outer = self.enter()
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, _leave_generator)
         try:
@@ -139,7 +164,7 @@ class Loop(asyncio.AbstractEventLoop):
                     if callback is not None:
                         handle.context.run(callback, *handle.args)
         finally:
-            asyncio._set_running_loop(outer)
+            self.leave(outer)
             sys.set_asyncgen_hooks(*hooks)
 
     def forget(self) -> None:
@@ -201,7 +226,7 @@ class Loop(asyncio.AbstractEventLoop):
         return None
 
     def is_running(self) -> bool:
-        return asyncio._get_running_loop() is self
+        return _thread.loop is self
 
     def is_closed(self) -> bool:
         return False

@@ -11,7 +11,6 @@ import contextvars
 import random
 import sys
 import uuid
-from asyncio import _get_running_loop
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
@@ -51,7 +50,7 @@ from perdure.history.replay import Difference, compare
 from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
 from perdure.sdk.inbox import Inbox
-from perdure.sdk.loop import Future, Loop, Task, TimerHandle, new_loop
+from perdure.sdk.loop import Future, Task, TimerHandle, new_loop, running_loop
 
 
 class Sealed(BaseException):
@@ -171,13 +170,12 @@ class Run:
         loop.forget()
 
     def _unwind(self) -> None:
-        outer = _get_running_loop()
-        asyncio._set_running_loop(self._loop)
+        outer = self._loop.enter()
         try:
             for task in reversed(self._loop.tasks):
                 _unwind(task)
         finally:
-            asyncio._set_running_loop(outer)
+            self._loop.leave(outer)
         self._actions.clear()
 
     @property
@@ -412,8 +410,8 @@ def _unwind(task: Task) -> None:
 
 def current_run() -> Run | None:
     """The run whose code is asking, None outside workflow code."""
-    loop = _get_running_loop()
-    return loop.run if type(loop) is Loop else None
+    loop = running_loop()
+    return loop.run if loop is not None else None
 
 
 def require_run(what: str) -> Run:
