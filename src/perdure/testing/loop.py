@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import random
 import sys
 import traceback
@@ -32,6 +33,10 @@ class Deadlock(Exception):
 
 class Spin(Exception):
     """The loop ran `STEPS_PER_INSTANT_MAX` callbacks and time stood still."""
+
+
+class Livelock(Exception):
+    """Time went on, and the main task was not done when the loop's bound in steps or in virtual time was met."""
 
 
 class Process:
@@ -97,10 +102,17 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
     """Runs everything of one simulated world in one thread.
 
     `chance` decides; `disorder` is the share of steps at which another callback than the oldest may run.
-    `after_step` is called after each callback.
+    `after_step` is called after each callback. `seconds_max` and `steps_max` bound a run.
     """
 
-    def __init__(self, chance: random.Random, disorder: float = 0.0) -> None:
+    def __init__(
+        self,
+        chance: random.Random,
+        disorder: float = 0.0,
+        *,
+        seconds_max: float = math.inf,
+        steps_max: float = math.inf,
+    ) -> None:
         self.numbers = itertools.count(1)
         self.steps = 0
         self.digest = 0
@@ -108,6 +120,8 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         self.after_step: Callable[[], None] | None = None
         self._chance = chance
         self._disorder = disorder
+        self._seconds_max = seconds_max
+        self._steps_max = steps_max
         self._now = 0.0
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.Handle]] = []
@@ -116,7 +130,7 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
     # -- driving it -----------------------------------------------------------------------------------------
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """Run until `main` is done. Raises Deadlock or Spin if it never will be."""
+        """Run until `main` is done. Raises Deadlock, Spin or Livelock if it never will be."""
         outer = asyncio._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         asyncio._set_running_loop(self)
@@ -140,6 +154,8 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         self.steps += 1
         if self.steps - self._instant_began > STEPS_PER_INSTANT_MAX:
             raise Spin(f"time stands still at {self._now:.3f} s; the next callback was {handle!r}")
+        if self.steps > self._steps_max or self._now > self._seconds_max:
+            raise Livelock(f"no end in sight at {self._now:.3f} s, after {self.steps} steps")
         handle._run()
         if self.after_step is not None:
             self.after_step()

@@ -28,7 +28,7 @@ from perdure.stores.sql.sqlite import SqliteDatabase
 from perdure.stores.sql.store import SqlStore
 from perdure.testing.faults import FaultyStore, Plan
 from perdure.testing.ledger import Ledger
-from perdure.testing.loop import PROCESS, Deadlock, Process, SimClock, SimLoop, Spin
+from perdure.testing.loop import PROCESS, Deadlock, Livelock, Process, SimClock, SimLoop, Spin
 from perdure.testing.repertoire import STAGE
 from perdure.testing.tape import Tape
 from perdure.testing.witness import Witness
@@ -39,6 +39,10 @@ FAULT_SECONDS = 30.0
 """Virtual time for which faults happen."""
 LIVENESS_SECONDS = 900.0
 """Virtual time within which everything must finish once faults have stopped."""
+SECONDS_MAX = 3_600.0
+"""Virtual time of a whole world: all bounds above, and the purge."""
+STEPS_MAX = 1_000_000
+"""Callbacks of a whole world; most take some thousands."""
 PATIENCE_SECONDS = 60.0
 """How long a client waits for one answer before it asks again, as a client with a timeout does."""
 
@@ -262,7 +266,7 @@ class World:
         self.tape = tape
         self.scenario = scenario
         self.plan = plan
-        self.loop = SimLoop(tape.stream("schedule"), scenario.disorder)
+        self.loop = SimLoop(tape.stream("schedule"), scenario.disorder, seconds_max=SECONDS_MAX, steps_max=STEPS_MAX)
         self.backend = SqliteBackend() if scenario.sqlite else MemoryBackend()
         self.witness = Witness()
         self.ledger = Ledger(self.witness, self._runs_on_owner)
@@ -273,6 +277,7 @@ class World:
         self._chance = tape.stream("world")
         self._keys = SimClock(self.loop, tape.stream("keys"))
         self._healed = False
+        self._asking: Counter[str] = Counter()
         self._shards: dict[int, Any] = {}
 
     def run(self, inspect: Callable[[World, EngineStore], None]) -> Report:
@@ -284,8 +289,8 @@ class World:
         accuse = self.witness.accuse
         try:
             self.loop.run(self._main(inspect))
-        except (Deadlock, Spin) as error:
-            accuse(f"{type(error).__name__}: {error}")
+        except (Deadlock, Spin, Livelock) as error:
+            accuse(f"{type(error).__name__}: {error}; {self._unsettled()}")
         finally:
             log.setLevel(level)
             self._end()
@@ -312,8 +317,8 @@ class World:
     async def _main(self, inspect: Callable[[World, EngineStore], None]) -> None:
         if self.plan.evicts:
             self.loop.after_step = self._evict
-        keeper = self.loop.create_task(self._keep(), name="keeper")
-        mischief = self.loop.create_task(self._do_mischief(), name="mischief")
+        keeper = self._helper(self._keep(), "keeper")
+        mischief = self._helper(self._do_mischief(), "mischief")
         clients = [self.loop.create_task(self._drive(role), name=role.id) for role in self.scenario.roles]
         _, pending = await asyncio.wait(clients, timeout=FAULT_SECONDS)
         mischief.cancel()
@@ -328,6 +333,17 @@ class World:
         if not self.witness.violations:
             await self._settle(inspect)
         keeper.cancel()
+
+    def _helper(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task of the world itself, which is a violation if it dies of an error: nobody else would hear of it."""
+
+        def look(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self.witness.accuse(f"the world's {name} died of {task.exception()!r}")
+
+        task: asyncio.Task[None] = self.loop.create_task(work, name=name)
+        task.add_done_callback(look)
+        return task
 
     async def _settle(self, inspect: Callable[[World, EngineStore], None]) -> None:
         """Detached children and late mail come to rest; then what is stored is looked at, and purged."""
@@ -346,7 +362,10 @@ class World:
         for head in every_head(raw):
             if head.id in self.witness.tracks:
                 try:
-                    await self._ask(lambda node, id=head.id: node.engine.operations.purge(id, None, True))  # type: ignore[misc]
+                    await self._ask(
+                        f"purge {head.id}",
+                        lambda node, id=head.id: node.engine.operations.purge(id, None, True),  # type: ignore[misc]
+                    )
                 except InstanceNotFound:
                     continue  # because its parent has taken it along
                 self.witness.probes["purged"] += 1
@@ -365,6 +384,17 @@ class World:
                 self.witness.probes[_COUNTS.get(name, name.replace("stalled:", "stalled: "))] += count
             self.witness.probes["eviction by the host"] += shard.host.evictions
         self.backend.close()
+
+    def _unsettled(self) -> str:
+        """What keeps the world from its end, for people."""
+        left = [
+            f"{head.id}: {self._stuck(head.id)}"
+            for head in every_head(self.backend.look())
+            if head.status not in FINISHED
+        ]
+        nodes = [f"{node.name} is {'open' if node.is_open else 'not open'}" for node in self.nodes if node.alive]
+        parts = {"asked for": sorted(+self._asking), "unfinished": left, "nodes": nodes}
+        return "; ".join(f"{what}: {', '.join(texts) or 'none'}" for what, texts in parts.items())
 
     def _stuck(self, id: str) -> str:
         raw = self.backend.look()
@@ -452,7 +482,8 @@ class World:
                 await node.call(node.engine.close())
         except (StoreUnavailable, Fenced, NodeDied, TimeoutError) as error:
             self.log(f"{node.name} could not close: {error!r}")
-        node.kill()
+        finally:
+            node.kill()  # also when the faults stop meanwhile, because nobody starts another while this one lives
 
     def _evict(self) -> None:
         """Put an idle activation away, between any two steps of the loop."""
@@ -478,7 +509,9 @@ class World:
         for command in role.commands:
             await asyncio.sleep(max(0.0, role.starts + command.at - self.loop.time()))
             await self._command(role, command)
-        state = await self._ask(lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS))
+        state = await self._ask(
+            f"the outcome of {role.id}", lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS)
+        )
         self.states[role.id] = state
         status = Status(state.status)
         if status not in role.outcomes:
@@ -504,7 +537,7 @@ class World:
                     pass  # because then nothing of the first try has reached the store
             await operations.start(role.workflow, role.input, StartOptions(id=role.id))
 
-        await self._ask(lambda node: start(node.engine.operations))
+        await self._ask(f"the start of {role.id}", lambda node: start(node.engine.operations))
         self.log(f"{role.id} is started")
         if role.id not in self.witness.tracks:
             self.witness.accuse(f"{role.id} was said to be started and is not stored")
@@ -512,26 +545,35 @@ class World:
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
         if isinstance(event, RunResumed):
-            await self._ask(lambda node: _suspended_or_over(node.engine.operations, role.id))
+            await self._ask(
+                f"the suspension of {role.id}", lambda node: _suspended_or_over(node.engine.operations, role.id)
+            )
         key = self._keys.token()
         again = self.plan.happens("twice")
         for _ in range(1 + again):
-            await self._ask(lambda node: node.engine.operations.command(role.id, None, event, key))
+            await self._ask(
+                f"{type(event).__name__} to {role.id}",
+                lambda node: node.engine.operations.command(role.id, None, event, key),
+            )
             self.log(f"{type(event).__name__} {getattr(event, 'name', '')} is sent to {role.id}")
         self.witness.probes["command repeated"] += again
 
-    async def _ask(self, what: Callable[[Node], Awaitable[T]]) -> T:
+    async def _ask(self, what: str, ask: Callable[[Node], Awaitable[T]]) -> T:
         """Ask some node until one answers."""
-        while True:
-            nodes = [node for node in self.nodes if node.alive and node.is_open]
-            if not nodes:
-                await asyncio.sleep(0.02)
-                continue
-            node = self._chance.choice(nodes)
-            try:
-                return await node.call(_asked(what, node))
-            except (StoreUnavailable, Fenced, NodeDied, TimeoutError):
-                await asyncio.sleep(0.05)
+        self._asking[what] += 1
+        try:
+            while True:
+                nodes = [node for node in self.nodes if node.alive and node.is_open]
+                if not nodes:
+                    await asyncio.sleep(0.02)
+                    continue
+                try:
+                    node = self._chance.choice(nodes)
+                    return await node.call(_asked(ask, node))
+                except (StoreUnavailable, Fenced, NodeDied, TimeoutError):
+                    await asyncio.sleep(0.05)
+        finally:
+            self._asking[what] -= 1
 
     def __repr__(self) -> str:
         return f"<World of {self.tape!r}: {len(self.nodes)} nodes, {self.loop!r}>"
