@@ -5,13 +5,13 @@ from __future__ import annotations
 from perdure.codec import decode
 from perdure.errors import PerdureError
 from perdure.history.delivery import deliveries
-from perdure.history.events import RunStarted, decode_segment
+from perdure.history.events import ActivityScheduled, RunStarted, decode_segment
 from perdure.history.work import Identity
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.run import Diverged, Run
 from perdure.stores.contract import EngineStore, Head, Loaded, Status
-from perdure.testing.programs import Compensated, Effect, Program, steps
-from perdure.testing.repertoire import PROGRAM
+from perdure.testing.programs import Compensated, Effect, How, Program, steps
+from perdure.testing.repertoire import ACTIVITIES, PROGRAM
 from perdure.testing.witness import Record
 from perdure.testing.witness import Run as RunKey
 from perdure.testing.world import APP, World, every_head, immediately
@@ -106,16 +106,30 @@ def _inspect_compensations(world: World, key: RunKey, record: Record) -> None:
     """What was begun is undone, unless the instance was terminated."""
     if record.name != PROGRAM.name or record.completed is None or record.completed.status == Status.TERMINATED:
         return
-    begun, ended = world.ledger.begun_marks, world.ledger.ended_marks
+    ended = world.ledger.ended_marks
     for step in steps(_program(record).body):
         if isinstance(step, Compensated):
             first = next(inner for inner in steps(step.body) if isinstance(inner, Effect))
-            if begun[key[0], first.mark] and not ended[key[0], step.undo]:
+            if world.ledger.begun_marks[key[0], first.mark] and not _is_undone(world, key, record, step):
                 world.witness.accuse(
-                    f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo}"
+                    f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo} ({step.way})"
                 )
             if ended[key[0], step.undo] and not ended[key[0], step.enter]:
                 world.witness.accuse(f"{key} undid {step.enter}, which never happened")
+
+
+def _is_undone(world: World, key: RunKey, record: Record, step: Compensated) -> bool:
+    """A `finally` has done its part when it has asked, because a cancellation may take the asked back."""
+    if step.way == "finally":
+        return step.undo in _asked(record)
+    return world.ledger.ended_marks[key[0], step.undo] > 0
+
+
+def _asked(record: Record) -> set[int]:
+    """The marks of all effects that a run has asked for."""
+    mark = ACTIVITIES[How.OK].signature  # of every activity here
+    events = [event for _, segment in record.segments for event in decode_segment(segment)]
+    return {mark.decode(event.input)[0][0] for event in events if isinstance(event, ActivityScheduled)}
 
 
 def _program(record: Record) -> Program:

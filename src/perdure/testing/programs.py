@@ -115,8 +115,12 @@ class Overdue(Node, frozen=True):
 
 
 class Compensated(Node, frozen=True):
-    """`enter`, then `body`, then `undo` whatever happens."""
+    """`enter`, then `body`, then `undo` whatever happens; `way` is saga or finally.
 
+    A saga is not cut short by a cancellation that arrives while it undoes; what `finally` awaits is, in all of asyncio.
+    """
+
+    way: str
     enter: int
     body: Step
     undo: int
@@ -253,4 +257,4 @@ class Author:
                 return InTime(self._chain(depth + 1, events))
             case _:
                 body = Chain([Effect(self._next()), self._chain(depth + 1, events)])
-                return Compensated(self._next(), body, self._next())
+                return Compensated(chance.choice(("saga", "finally")), self._next(), body, self._next())

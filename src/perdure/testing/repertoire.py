@@ -19,6 +19,7 @@ from perdure.errors import ActivityFailed, ApplicationError
 from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, Workflow
 from perdure.sdk.options import call_options
+from perdure.sdk.saga import Saga
 from perdure.testing.ledger import Ledger
 from perdure.testing.programs import (
     ATTEMPTS_MAX,
@@ -277,10 +278,29 @@ async def _overdue(mark: int) -> int:
 
 async def _compensated(step: Compensated) -> int:
     await ACTIVITIES[How.OK](step.enter)
+    if step.way == "saga":
+        return await _undone_by_saga(step)
     try:
         return await perform(step.body)
     finally:
         await ACTIVITIES[How.OK](step.undo)
+
+
+async def _undone_by_saga(step: Compensated) -> int:
+    try:
+        async with Saga() as saga:
+            saga.compensate(ACTIVITIES[How.OK], step.undo)
+            raise _Through(await perform(step.body))
+    except _Through as through:
+        return through.result
+
+
+class _Through(Exception):
+    """The body has got through; raised, because a saga undoes nothing after a block that ends well."""
+
+    def __init__(self, result: int) -> None:
+        super().__init__(result)
+        self.result = result
 
 
 # -- workflows ----------------------------------------------------------------------------------------------
