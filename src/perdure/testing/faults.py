@@ -59,7 +59,7 @@ class Plan(Protocol):
         """Seconds until an operation begins; None: at once, without giving way to others."""
 
     def happens(self, what: str) -> bool:
-        """Whether some other mischief happens now: "twice", "reorder", "hint lost", "evict"."""
+        """Whether other mischief happens now: "twice", "created twice", "reorder", "hint lost", "evict", "usurp"."""
 
 
 class Calm:
@@ -106,6 +106,8 @@ class Swarm:
         chance = tape.stream("swarm")
         self.rates: dict[str, float] = {fault: chance.choice(RATES) for fault in Fault}
         self.rates |= {what: chance.choice((0.0, 0.02, 0.25)) for what in ("twice", "reorder", "evict")}
+        self.rates["created twice"] = chance.choice((0.0, 0.25, 1.0))
+        self.rates["usurp"] = chance.choice((0.0, 0.5))
         self.rates["hint lost"] = chance.choice((0.0, 1.0))
         self.delays: tuple[float | None, ...] = chance.choice(
             ((None,), (None, 0.0), (0.0, 0.0, 0.001, 0.02), (None, 0.0, 0.01, 0.3))
@@ -145,7 +147,10 @@ class Swarm:
 
 
 class FaultyStore:
-    """An engine's view of a store on which a plan works. `crash` kills the process that holds it."""
+    """An engine's view of a store on which a plan works.
+
+    `crash` kills the process that holds it; `usurp` lets another node have its lease, and it does not know.
+    """
 
     def __init__(
         self,
@@ -155,6 +160,7 @@ class FaultyStore:
         tape: Tape,
         *,
         crash: Callable[[str], None],
+        usurp: Callable[[], None],
         log: Callable[[str], None],
     ) -> None:
         self._inner = inner
@@ -162,6 +168,7 @@ class FaultyStore:
         self._witness = witness
         self._chance = tape.stream("disorder of mail")
         self._crash = crash
+        self._usurp = usurp
         self._log = log
 
     # -- the one way to an operation ------------------------------------------------------------------------
@@ -184,6 +191,8 @@ class FaultyStore:
         if fault is Fault.CRASH_AFTER:
             await self._die(name)
         if fault is Fault.ANSWER_LOST:
+            if name == "commit" and self._plan.happens("usurp"):
+                self._usurp()  # because else hardly a lease is ever lost just then
             raise StoreUnavailable(f"simulated: the answer to {name} was lost")
         if delay:
             await asyncio.sleep(delay)
@@ -258,9 +267,9 @@ class FaultyStore:
             others = [mail for mail in turn.mail if mail.instance != turn.id]
             if others and self._plan.happens("twice"):
                 self._twice(partial(self._deliver_again, lease.shard, others), "mail delivered twice")
-            if turn.created and self._plan.happens("twice"):
-                created = partial(self._create_again, lease.shard, turn.created[0])
-                self._twice(created, "creation delivered twice")
+            for creation in turn.created:
+                if self._plan.happens("created twice"):
+                    self._twice(partial(self._create_again, lease.shard, creation), "creation delivered twice")
 
     async def _deliver_again(self, shard: int, mail: Sequence[Mail]) -> None:
         outcomes = await self._inner.deliver(shard, mail)

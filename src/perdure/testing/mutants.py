@@ -5,6 +5,7 @@ A mutant replaces one function from outside, for the time of a `with`; the engin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from perdure.errors import StoreUnavailable
 from perdure.history.accept import REPLIES, Verdict
 from perdure.history.events import RunCancelRequested
 from perdure.sdk import run as runs
+from perdure.sdk import saga
 from perdure.stores import memory
 from perdure.stores.contract import FINISHED, Outcome
 from perdure.stores.memory import MemoryStore
@@ -204,6 +206,17 @@ def _recovering_blindly(_: Any) -> Any:
     return lambda self, id: None
 
 
+def _impatient(_: Any) -> Any:
+    async def mutated(undoing: Any) -> None:
+        try:
+            await asyncio.wait({undoing})
+        except asyncio.CancelledError:
+            undoing.cancel()
+            await asyncio.wait({undoing})
+
+    return mutated
+
+
 def _always(value: bool) -> Callable[[Any], Any]:
     return lambda _: lambda *args: value
 
@@ -238,6 +251,7 @@ MUTANTS = (
         "_continued",
         lambda _: lambda self: self._continuation,
     ),
+    Mutant("compensations cut short by a cancellation", saga, "_wait", _impatient),
 )
 
 

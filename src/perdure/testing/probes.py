@@ -18,6 +18,7 @@ REQUIRED = (
     "crash on purpose",
     "takeover from a living owner",
     "owner frozen during a takeover",
+    "lease lost with an answer",
     "mail delivered twice",
     "creation delivered twice",
     "mail reordered",

@@ -289,7 +289,7 @@ async def _compensated(step: Compensated) -> int:
 async def _undone_by_saga(step: Compensated) -> int:
     try:
         async with Saga() as saga:
-            saga.compensate(ACTIVITIES[How.OK], step.undo)
+            saga.compensate(ACTIVITIES[How.SLOW], step.undo)
             raise _Through(await perform(step.body))
     except _Through as through:
         return through.result

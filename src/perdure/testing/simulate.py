@@ -25,7 +25,7 @@ from perdure.stores.contract import Status
 from perdure.testing import probes
 from perdure.testing.faults import Swarm
 from perdure.testing.inspection import inspect
-from perdure.testing.programs import Author, Broken, Event, Overdue, Program, Quickest, outcome, steps
+from perdure.testing.programs import Author, Broken, Compensated, Event, Overdue, Program, Quickest, outcome, steps
 from perdure.testing.repertoire import TEXT, TROUBLED, definitions
 from perdure.testing.tape import Tape
 from perdure.testing.world import Command, Report, Role, Scenario, World
@@ -97,7 +97,8 @@ def _role(tape: Tape, program: Program, number: int) -> Role:
             at = chance.choice((0.0, 0.3, 2.0))
             commands += [Command(at, _suspend), Command(at + chance.choice((0.0, 0.2, 3.0)), _resume)]
         case "cancel":
-            commands.append(Command(chance.choice((0.0, 0.3, 2.0, 6.0)), _cancel))
+            undone = [step.undo for step in steps(program.body) if isinstance(step, Compensated)]
+            commands.append(Command(chance.choice((0.0, 0.3, 2.0, 6.0)), _cancel, chance.choice((None, *undone))))
             outcomes[Status.CANCELED] = None
         case "terminate":
             commands.append(Command(chance.choice((0.0, 0.3, 2.0, 6.0)), _terminate))
@@ -107,7 +108,7 @@ def _role(tape: Tape, program: Program, number: int) -> Role:
         workflow="program",
         input=encode_arguments((program, 0), {}),
         outcomes=outcomes,
-        commands=tuple(sorted(commands, key=lambda command: command.at)),
+        commands=tuple(sorted(commands, key=lambda command: (command.after is not None, command.at))),
         starts=chance.choice((0.0, 0.0, 0.5)),
     )
 

@@ -53,10 +53,11 @@ class NodeDied(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """What a client sends `at` seconds after the start."""
+    """What a client sends `at` seconds after the start, and not before the effect `after` has begun or all is over."""
 
     at: float
     event: Callable[[int], Any]
+    after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,15 @@ class Node:
         self.died: asyncio.Future[None] = world.loop.create_future()
         self.backend = world.backend.connect()
         self.worker = SimWorker(APP, definitions)
-        store = FaultyStore(self.backend, world.plan, world.witness, world.tape, crash=self._crash, log=world.log)
+        store = FaultyStore(
+            self.backend,
+            world.plan,
+            world.witness,
+            world.tape,
+            crash=self._crash,
+            usurp=self._usurp,
+            log=world.log,
+        )
         chance = world.tape.stream(f"tokens of {self.name}")
         skew = round((chance.random() - 0.5) * 2 * scenario.skew)
         self.engine = Engine(
@@ -161,6 +170,10 @@ class Node:
         if not self.is_open:
             self._world.witness.probes["crash while opening"] += 1
         self.kill()
+
+    def _usurp(self) -> None:
+        self._world.witness.probes["lease lost with an answer"] += 1
+        self._world.backend.take_from_owner(self.backend)
 
     def bury(self) -> None:
         for live in self.worker.opened:
@@ -508,6 +521,7 @@ class World:
         await self._start(role)
         for command in role.commands:
             await asyncio.sleep(max(0.0, role.starts + command.at - self.loop.time()))
+            await self._see_begun(role, command.after)
             await self._command(role, command)
         state = await self._ask(
             f"the outcome of {role.id}", lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS)
@@ -541,6 +555,14 @@ class World:
         self.log(f"{role.id} is started")
         if role.id not in self.witness.tracks:
             self.witness.accuse(f"{role.id} was said to be started and is not stored")
+
+    async def _see_begun(self, role: Role, mark: int | None) -> None:
+        while (
+            mark is not None
+            and not self.ledger.begun_marks[role.id, mark]
+            and not self.witness.tracks[role.id].finished
+        ):
+            await asyncio.sleep(0.005)
 
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
