@@ -59,7 +59,7 @@ class Plan(Protocol):
         """Seconds until an operation begins; None: at once, without giving way to others."""
 
     def happens(self, what: str) -> bool:
-        """Whether other mischief happens now: "twice", "created twice", "reorder", "hint lost", "evict", "usurp"."""
+        """Whether other mischief happens now: "twice", "created twice", "late page", "evict" and so on."""
 
 
 class Calm:
@@ -107,6 +107,7 @@ class Swarm:
         self.rates: dict[str, float] = {fault: chance.choice(RATES) for fault in Fault}
         self.rates |= {what: chance.choice((0.0, 0.02, 0.25)) for what in ("twice", "reorder", "evict")}
         self.rates["created twice"] = chance.choice((0.0, 0.25, 1.0))
+        self.rates["late page"] = chance.choice((0.0, 0.5))
         self.rates["usurp"] = chance.choice((0.0, 0.5))
         self.rates["hint lost"] = chance.choice((0.0, 1.0))
         self.delays: tuple[float | None, ...] = chance.choice(
@@ -318,15 +319,15 @@ class FaultyStore:
     # -- Wake -----------------------------------------------------------------------------------------------
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
-        return await self._do("recover", lambda: self._inner.recover(lease, after, limit))
+        return await self._late(await self._do("recover", lambda: self._inner.recover(lease, after, limit)))
 
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
-        return self._reordered(await self._do("mail", lambda: self._inner.mail(lease, limit, after)))
+        return self._reordered(await self._late(await self._do("mail", lambda: self._inner.mail(lease, limit, after))))
 
     async def due(
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
     ) -> list[Due]:
-        return await self._do("due", lambda: self._inner.due(lease, until, limit, after))
+        return await self._late(await self._do("due", lambda: self._inner.due(lease, until, limit, after)))
 
     async def watch(self) -> AsyncIterator[None]:
         async for _ in self._inner.watch():
@@ -334,6 +335,13 @@ class FaultyStore:
                 self._witness.probes["hints lost"] += 1
             else:
                 yield
+
+    async def _late(self, page: list[T]) -> list[T]:
+        """A page that arrives when others have gone on, so that what it says is old."""
+        if page and self._plan.happens("late page"):
+            self._witness.probes["page late"] += 1
+            await asyncio.sleep(self._chance.choice((0.0, 0.01, 0.3)))
+        return page
 
     def _reordered(self, mail: list[Mail]) -> list[Mail]:
         """Replies and events in any order, as other senders may bring them; commands keep their place."""

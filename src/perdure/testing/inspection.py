@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perdure.codec import decode
+from perdure.engine.attempts import idempotency_key
 from perdure.errors import PerdureError
 from perdure.history.delivery import deliveries
 from perdure.history.events import ActivityScheduled, RunStarted, decode_segment
@@ -103,33 +104,31 @@ def replayed(key: RunKey, name: str, segments: list[bytes], definitions: Definit
 
 
 def _inspect_compensations(world: World, key: RunKey, record: Record) -> None:
-    """What was begun is undone, unless the instance was terminated."""
-    if record.name != PROGRAM.name or record.completed is None or record.completed.status == Status.TERMINATED:
+    """What was begun is undone, unless the instance was terminated.
+
+    Of a `finally` no more is asked than that it asks, because a cancellation that arrives then takes that back.
+    """
+    if record.name != PROGRAM.name or not _ended_by_code(record):
         return
-    ended = world.ledger.ended_marks
+    begun, ended, asked = world.ledger.begun, world.ledger.ended, _asked(key, record)
     for step in steps(_program(record).body):
         if isinstance(step, Compensated):
             first = next(inner for inner in steps(step.body) if isinstance(inner, Effect))
-            if world.ledger.begun_marks[key[0], first.mark] and not _is_undone(world, key, record, step):
+            undo = asked.get(step.undo, "")
+            if begun.get(asked.get(first.mark, "")) and not (undo if step.way == "finally" else ended[undo]):
                 world.witness.accuse(
                     f"{key} entered {step.enter}, began {first.mark} and was not undone by {step.undo} ({step.way})"
                 )
-            if ended[key[0], step.undo] and not ended[key[0], step.enter]:
+            if undo and not ended[asked.get(step.enter, "")]:
                 world.witness.accuse(f"{key} undid {step.enter}, which never happened")
 
 
-def _is_undone(world: World, key: RunKey, record: Record, step: Compensated) -> bool:
-    """A `finally` has done its part when it has asked, because a cancellation may take the asked back."""
-    if step.way == "finally":
-        return step.undo in _asked(record)
-    return world.ledger.ended_marks[key[0], step.undo] > 0
-
-
-def _asked(record: Record) -> set[int]:
-    """The marks of all effects that a run has asked for."""
-    mark = ACTIVITIES[How.OK].signature  # of every activity here
+def _asked(key: RunKey, record: Record) -> dict[int, str]:
+    """The idempotency key of each effect that a run has asked for, by its mark."""
+    marks = ACTIVITIES[How.OK].signature  # of every activity here
     events = [event for _, segment in record.segments for event in decode_segment(segment)]
-    return {mark.decode(event.input)[0][0] for event in events if isinstance(event, ActivityScheduled)}
+    calls = [event for event in events if isinstance(event, ActivityScheduled)]
+    return {marks.decode(call.input)[0][0]: idempotency_key((*key, call.number)) for call in calls}
 
 
 def _program(record: Record) -> Program:

@@ -19,7 +19,6 @@ class Ledger:
         self.ended: Counter[str] = Counter()
         self.marks: dict[str, int] = {}
         self.begun_marks: Counter[tuple[str, int]] = Counter()
-        self.ended_marks: Counter[tuple[str, int]] = Counter()
         self._witness = witness
         self._is_owner = is_owner
 
@@ -41,10 +40,9 @@ class Ledger:
         self.begun[key][attempt] += 1
         self.begun_marks[instance, mark] += 1
 
-    def end(self, instance: str, key: str, mark: int) -> None:
+    def end(self, key: str) -> None:
         """The effect has happened."""
         self.ended[key] += 1
-        self.ended_marks[instance, mark] += 1
 
     def __repr__(self) -> str:
         return f"<Ledger of {len(self.begun)} calls>"

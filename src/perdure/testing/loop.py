@@ -27,6 +27,10 @@ THREAD_SECONDS = (0.0, 0.001, 0.05)
 """How long the work of a thread may take."""
 
 
+UNAWAITED = ("perdure-", "second delivery")
+"""How the names of tasks begin whose errors are failures of the world."""
+
+
 class Deadlock(Exception):
     """Nothing is ready, no timer is set, and the main task is not done."""
 
@@ -229,9 +233,9 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         return task
 
     def _look_at_end(self, task: asyncio.Task[Any]) -> None:
-        """A task of the engine itself that dies by an error takes its work with it."""
+        """Nobody awaits the tasks of the engine itself and of the store's manners: an error would be lost with them."""
         error = None if task.cancelled() else task.exception()
-        if error is not None and task.get_name().startswith("perdure-"):
+        if error is not None and task.get_name().startswith(UNAWAITED):
             self.failures.append(f"{task.get_name()} died of {_described(error)}")
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:

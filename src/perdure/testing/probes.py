@@ -23,6 +23,7 @@ REQUIRED = (
     "creation delivered twice",
     "mail reordered",
     "hints lost",
+    "page late",
     "eviction between turns",
     "eviction by the host",
     "command repeated",

@@ -74,7 +74,7 @@ def _begin(mark: int, how: How) -> Any:
 
 def _end(mark: int) -> int:
     context = activity_context()
-    STAGE.ledger.end(context.instance_id, context.idempotency_key, mark)
+    STAGE.ledger.end(context.idempotency_key)
     return mark
 
 
