@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perdure.codec import decode
+from collections.abc import Iterator
+
 from perdure.engine.attempts import idempotency_key
 from perdure.errors import PerdureError
 from perdure.history.delivery import deliveries
@@ -11,7 +12,7 @@ from perdure.history.work import Identity
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.run import Diverged, Run
 from perdure.stores.contract import EngineStore, Head, Loaded, Status
-from perdure.testing.programs import Compensated, Effect, How, Program, steps
+from perdure.testing.programs import Compensated, Effect, How, Step, steps
 from perdure.testing.repertoire import ACTIVITIES, PROGRAM
 from perdure.testing.witness import Record
 from perdure.testing.witness import Run as RunKey
@@ -111,7 +112,7 @@ def _inspect_compensations(world: World, key: RunKey, record: Record) -> None:
     if record.name != PROGRAM.name or not _ended_by_code(record):
         return
     begun, ended, asked = world.ledger.begun, world.ledger.ended, _asked(key, record)
-    for step in steps(_program(record).body):
+    for step in _steps(record):
         if isinstance(step, Compensated):
             first = next(inner for inner in steps(step.body) if isinstance(inner, Effect))
             undo = asked.get(step.undo, "")
@@ -131,10 +132,10 @@ def _asked(key: RunKey, record: Record) -> dict[int, str]:
     return {marks.decode(call.input)[0][0]: idempotency_key((*key, call.number)) for call in calls}
 
 
-def _program(record: Record) -> Program:
+def _steps(record: Record) -> Iterator[Step]:
+    """All steps of a run's program; none if it began in its last turn, of which a run that continues keeps nothing."""
     for _, segment in record.segments:
         for event in decode_segment(segment):
             if isinstance(event, RunStarted):
                 args, _ = PROGRAM.signature.decode(event.input)
-                return args[0]  # type: ignore[no-any-return]
-    return decode(None, Program)  # type: ignore[no-any-return]
+                yield from steps(args[0].body)

@@ -71,11 +71,12 @@ class Rolled(Node, frozen=True):
 
 
 class Child(Node, frozen=True):
-    """`body` in a child workflow; a detached one is not waited for and counts nothing."""
+    """`body` in a child workflow; a detached one is not waited for and counts nothing. One that fails is caught."""
 
     mark: int
     body: Step
     detached: bool = False
+    fails: bool = False
 
 
 class Chain(Node, frozen=True):
@@ -165,8 +166,8 @@ def expected(step: Step) -> int:
             return -3
         case Rolled():
             return 5
-        case Child(body=body, detached=detached):
-            return 0 if detached else expected(body) + 1
+        case Child(mark=mark, body=body, detached=detached, fails=fails):
+            return 0 if detached else -mark if fails else expected(body) + 1
         case Chain(parts=parts):
             return sum(expected(part) for part in parts)
         case Together(parts=parts):
@@ -247,7 +248,8 @@ class Author:
         chance = self._chance
         match chance.randrange(7):
             case 0:
-                return Child(self._next(), self._chain(depth + 1, events=False), detached=chance.random() < 0.3)
+                body = self._chain(depth + 1, events=False)
+                return Child(self._next(), body, chance.random() < 0.3, chance.random() < 0.2)
             case 1 | 2 | 3:
                 way = chance.choice(("gather", "group", "wait"))
                 return Together(way, [self._chain(depth + 1, events) for _ in range(chance.randint(2, 4))])

@@ -15,7 +15,7 @@ from perdure import (
     wait_for_event,
     workflow_context,
 )
-from perdure.errors import ActivityFailed, ApplicationError
+from perdure.errors import ActivityFailed, ApplicationError, ChildWorkflowFailed
 from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, Workflow
 from perdure.sdk.options import call_options
@@ -215,11 +215,14 @@ async def _rolled(mark: int) -> int:
 
 
 async def _child(step: Child) -> int:
-    here = workflow_context()
+    here, what = workflow_context(), Program(step.body, fails=step.fails)
     if step.detached:
-        await PROGRAM.with_options(id=f"{here.instance_id}~{step.mark}.{here.run}").start(Program(step.body), 0)
+        await PROGRAM.with_options(id=f"{here.instance_id}~{step.mark}.{here.run}").start(what, 0)
         return 0
-    return await PROGRAM(Program(step.body), 0) + 1
+    try:
+        return await PROGRAM(what, 0) + 1
+    except ChildWorkflowFailed:
+        return -step.mark
 
 
 async def _together(step: Together) -> list[int]:

@@ -92,6 +92,9 @@ def _role(tape: Tape, program: Program, number: int) -> Role:
         for _ in range(program.rounds)
     ]
     outcomes = _outcomes(program)
+    run_timeout = chance.choice((0.2, 1.0, 4.0)) if chance.random() < 0.1 else None
+    if run_timeout is not None:
+        outcomes[Status.FAILED] = None
     match chance.choice(("nothing", "nothing", "nothing", "suspend", "cancel", "terminate")):
         case "suspend":
             at = chance.choice((0.0, 0.3, 2.0))
@@ -110,6 +113,8 @@ def _role(tape: Tape, program: Program, number: int) -> Role:
         outcomes=outcomes,
         commands=tuple(sorted(commands, key=lambda command: (command.after is not None, command.at))),
         starts=chance.choice((0.0, 0.0, 0.5)),
+        run_timeout=run_timeout,
+        purged=chance.random() < 0.1,
     )
 
 

@@ -72,6 +72,10 @@ class Role:
     starts: float = 0.0
     judged: bool = True
     """Whether the value matters, besides the completion."""
+    run_timeout: float | None = None
+    """Seconds that the run may take."""
+    purged: bool = False
+    """Whether its client purges it as soon as it has finished, while others go on."""
 
 
 @dataclass(frozen=True)
@@ -373,18 +377,18 @@ class World:
 
     async def _purge(self, raw: EngineStore) -> None:
         for head in every_head(raw):
-            if head.id in self.witness.tracks:
-                try:
-                    await self._ask(
-                        f"purge {head.id}",
-                        lambda node, id=head.id: node.engine.operations.purge(id, None, True),  # type: ignore[misc]
-                    )
-                except InstanceNotFound:
-                    continue  # because its parent has taken it along
-                self.witness.probes["purged"] += 1
+            if head.id in self.witness.tracks:  # because its parent may have taken it along
+                await self._purge_one(head.id)
         left = self.backend.rows_left()
         if left:
             self.witness.accuse(f"a purge of everything left {left}")
+
+    async def _purge_one(self, id: str) -> None:
+        try:
+            await self._ask(f"purge {id}", lambda node: node.engine.operations.purge(id, None, True))
+        except InstanceNotFound:
+            return  # because a purge whose answer was lost has happened
+        self.witness.probes["purged"] += 1
 
     def _end(self) -> None:
         for node in self.nodes:
@@ -535,9 +539,13 @@ class World:
             )
         elif role.judged and state.status == Status.COMPLETED and decode(state.output) != role.outcomes[status]:
             self.witness.accuse(f"{role.id} gave {decode(state.output)}, not {role.outcomes[status]}")
+        if role.purged:
+            await self._purge_one(role.id)
 
     async def _start(self, role: Role) -> None:
         tries = 0
+        timeout = None if role.run_timeout is None else round(role.run_timeout * 1_000_000)
+        options = StartOptions(id=role.id, run_timeout=timeout)
 
         async def start(operations: Operations) -> None:
             nonlocal tries
@@ -549,7 +557,7 @@ class World:
                     return
                 except InstanceNotFound:
                     pass  # because then nothing of the first try has reached the store
-            await operations.start(role.workflow, role.input, StartOptions(id=role.id))
+            await operations.start(role.workflow, role.input, options)
 
         await self._ask(f"the start of {role.id}", lambda node: start(node.engine.operations))
         self.log(f"{role.id} is started")
