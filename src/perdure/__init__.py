@@ -10,6 +10,9 @@ from perdure.errors import (
     InstanceExists,
     InstanceNotFound,
     PerdureError,
+    UpdateFailed,
+    UpdateNotAnswered,
+    UpdateRefused,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTerminated,
@@ -21,8 +24,10 @@ from perdure.sdk.context import (
     activity_context,
     continue_as_new,
     now,
+    on_update,
     raise_event,
     random,
+    set_state,
     set_status,
     uuid4,
     wait_for_event,
@@ -30,6 +35,7 @@ from perdure.sdk.context import (
 )
 from perdure.sdk.definitions import Activity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
+from perdure.sdk.messages import ExternalEvent, Update
 from perdure.sdk.options import Retry
 from perdure.sdk.saga import Saga
 from perdure.stores.contract import Status
@@ -45,6 +51,7 @@ __all__ = [
     "Client",
     "CompensationFailed",
     "Explanation",
+    "ExternalEvent",
     "Handle",
     "InstanceExists",
     "InstanceNotFound",
@@ -53,6 +60,10 @@ __all__ = [
     "Retry",
     "Saga",
     "Status",
+    "Update",
+    "UpdateFailed",
+    "UpdateNotAnswered",
+    "UpdateRefused",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowContext",
@@ -61,8 +72,10 @@ __all__ = [
     "activity_context",
     "continue_as_new",
     "now",
+    "on_update",
     "raise_event",
     "random",
+    "set_state",
     "set_status",
     "uuid4",
     "wait_for_event",

@@ -189,6 +189,12 @@ class Signature:
         self._read()
         return self._result
 
+    @property
+    def argument(self) -> Any:
+        """The annotated type of the first parameter, or Any."""
+        self._read()
+        return self._single
+
     def decode(self, payload: Payload | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The (positional, keyword) arguments that a payload holds, each as its parameter's type."""
         parameters = self._read()

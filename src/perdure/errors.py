@@ -19,7 +19,8 @@ PerdureError
 │   ├── InstanceNotFinished  1203   only a finished instance can be purged or rerun
 │   ├── InstanceFinished     1204   a finished instance would ignore it; a rerun needs an id of its own
 │   ├── MailboxFull          1205   too many messages wait for an instance that does not take them
-│   └── EventNotRerunnable   1206   the history has no action of that number that can be run again
+│   ├── EventNotRerunnable   1206   the history has no action of that number that can be run again
+│   └── UpdateNotAnswered    1207   the run ended before it answered an update
 ├── OutcomeError                    how durable work ended
 │   ├── WorkflowFailed       1301   the workflow raised; the causes are in `__cause__`
 │   ├── WorkflowCancelled    1302   the workflow was cancelled
@@ -29,7 +30,9 @@ PerdureError
 │   ├── ChildWorkflowFailed  1313   a child workflow ended without a result
 │   ├── RemoteError          1314   one link of a cause chain that crossed the durable boundary
 │   ├── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
-│   └── CompensationFailed   1316   a group: what the compensations of a saga raised
+│   ├── CompensationFailed   1316   a group: what the compensations of a saga raised
+│   ├── UpdateRefused        1317   the validator refused an update; nothing was written
+│   └── UpdateFailed         1318   the handler of an update raised; the causes are in `__cause__`
 ├── StoreError                      the database's side
 │   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
 │   ├── StoreCorrupt         1402   the store is damaged
@@ -146,6 +149,10 @@ class EventNotRerunnable(InstanceError):
     code = "PERDURE-1206"
 
 
+class UpdateNotAnswered(InstanceError):
+    code = "PERDURE-1207"
+
+
 class OutcomeError(PerdureError):
     """Durable work ended without a result. `__cause__` is the chain of what went wrong, as far as it is known."""
 
@@ -219,6 +226,18 @@ class CompensationFailed(OutcomeError, ExceptionGroup[Exception]):
 
     def derive(self, excs: Sequence[Exception]) -> CompensationFailed:  # type: ignore[override]
         return CompensationFailed(self.message, excs)
+
+
+class UpdateRefused(OutcomeError):
+    """The update was refused before anything was done; `__cause__` is what the validator raised."""
+
+    code = "PERDURE-1317"
+
+
+class UpdateFailed(OutcomeError):
+    """The handler raised; `__cause__` is its error. What it did before that is done."""
+
+    code = "PERDURE-1318"
 
 
 class StoreError(PerdureError):

@@ -12,7 +12,7 @@ from perdure.actors.host import ACTIVATIONS_MAX
 from perdure.actors.rounds import Rounds
 from perdure.clock import Clock, SystemClock
 from perdure.engine.attempts import SLOTS
-from perdure.engine.instance import HISTORY_EVENTS_MAX
+from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
 from perdure.engine.shard import Shard
@@ -104,6 +104,12 @@ class Engine:
         """The shard of an instance if this node owns it."""
         return self.owned.get(self.shard_of(id))
 
+    def runs(self, id: str, execution: str | None) -> bool:
+        """Whether an unfinished activation of the instance (and of that execution) is in this node's memory."""
+        shard = self.owner_of(id)
+        actor = shard.host.get(id) if shard is not None else None
+        return isinstance(actor, Instance) and not actor.is_finished and execution in (None, actor.head.execution)
+
     @property
     def is_owner(self) -> bool:
         return bool(self.owned)
@@ -124,6 +130,7 @@ class Engine:
                 self.clock,
                 self._chance,
                 on_finished=self.operations.on_finished,
+                on_answered=self.operations.answers.tell,
                 on_lost=self._lost,
                 commands_only=self._commands_only,
                 slots=self._slots,

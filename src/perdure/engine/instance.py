@@ -30,6 +30,7 @@ from perdure.history.events import (
     RunSuspended,
     RunTerminated,
     TimerFired,
+    UpdateAnswered,
     decode_segment,
     encode_event,
     encode_segment,
@@ -71,6 +72,7 @@ class Services(Protocol):
 
     def submit(self, turn: Turn, settled: Settled) -> None: ...
     def released(self, turn: Turn) -> None: ...
+    def answered(self, id: str, answers: Sequence[UpdateAnswered]) -> None: ...
     def finished(self, instance: Instance, completed: RunCompleted | None) -> None: ...
     def stalled(self, instance: Instance, stall: Stall) -> None: ...
     def consumed(self, id: str, keys: Sequence[str]) -> None: ...
@@ -89,6 +91,7 @@ class Instance:
 
     __slots__ = (
         "_accepted",
+        "_answers",
         "_asleep",
         "_at",
         "_batch",
@@ -131,6 +134,7 @@ class Instance:
         self._at = head.created
         self._turn: Turn | None = None
         self._completed: RunCompleted | None = None
+        self._answers: list[UpdateAnswered] = _EMPTY
 
     @classmethod
     def restore(cls, services: Services, loaded: Loaded) -> Instance:
@@ -148,6 +152,10 @@ class Instance:
     @property
     def id(self) -> str:
         return self.head.id
+
+    @property
+    def is_finished(self) -> bool:
+        return self.head.status in FINISHED
 
     @property
     def is_idle(self) -> bool:
@@ -451,11 +459,15 @@ class Instance:
             seen=seen,
             mail=draft.mail or (),
             created=draft.created or (),
+            published=draft.published or (),
             erase=draft.erase,
         )
+        self._answers = draft.answers
         if self._is_nothing(turn):
             self._settled_nothing()
             return
+        if draft.refused:
+            turn.published = (*turn.published, *draft.refused)  # because who asked may be elsewhere
         self._turn = turn
         self._completed = draft.completed
         self._services.submit(turn, self._committed)
@@ -481,10 +493,14 @@ class Instance:
             or turn.consumed
             or turn.mail
             or turn.created
+            or turn.published
         )
 
     def _settled_nothing(self) -> None:
-        """Everything was a duplicate or stale, and nothing of it is stored."""
+        """Everything was a duplicate, stale or refused, and nothing of it is stored."""
+        for answer in self._answers:
+            self._seen.pop(answer.key, None)  # because a request that was refused may be made again
+        self._tell_answers()
         self._answer(None)
         self._next_turn()
 
@@ -500,6 +516,7 @@ class Instance:
         self._apply(turn)
         self._services.released(turn)
         self._release(turn)
+        self._tell_answers()
         self._answer(None)
         if self.head.status in FINISHED:
             self._ignore_commands()
@@ -549,6 +566,11 @@ class Instance:
                 self._services.schedule(wait.due, self.head.id, wait.number)
         if turn.head is not None and self.head.suspended is None and _resumed(self._accepted):
             self._resume_calls()
+
+    def _tell_answers(self) -> None:
+        answers, self._answers = self._answers, _EMPTY
+        if answers:
+            self._services.answered(self.head.id, answers)
 
     def _answer(self, error: Exception | None) -> None:
         batch, self._batch = self._batch, _EMPTY

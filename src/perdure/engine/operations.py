@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from perdure.actors.message import Message
 from perdure.actors.rounds import Rounds
-from perdure.clock import Clock, ordered_id
+from perdure.clock import ordered_id
 from perdure.codec import Payload
+from perdure.engine.answers import Answers
 from perdure.engine.diagnosis import explain
 from perdure.engine.instance import Instance, already_exists
+from perdure.engine.node import Node
 from perdure.engine.shard import Shard
 from perdure.errors import (
     EventNotRerunnable,
@@ -29,31 +31,23 @@ from perdure.history.creation import creation, pending_head
 from perdure.history.events import (
     RunCompleted,
     RunStarted,
+    UpdateAnswered,
+    UpdateRequested,
     decode_event,
     decode_segment,
     encode_event,
 )
 from perdure.history.fork import fork
+from perdure.history.published import decode_payload, state_name
 from perdure.history.state import Explanation, InstanceState, state_of
 from perdure.history.work import StartOptions
-from perdure.stores.contract import FINISHED, Creation, Delivery, EngineStore, Head, Mail, Query, Segment
+from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment
 
 RESULT_POLL_SECONDS = 0.02
 """How soon a node that does not own an instance looks whether it has finished: one read for all who wait."""
 RESULT_POLL_SECONDS_MAX = 0.25
 """How far that pause grows while nothing finishes."""
 PURGE_BATCH = 200
-
-
-class Node(Protocol):
-    """The engine around: which app, which store, and which shards are its own."""
-
-    app: str
-    store: EngineStore
-    clock: Clock
-
-    def shard_of(self, id: str) -> int: ...
-    def owner_of(self, id: str) -> Shard | None: ...
 
 
 class Operations:
@@ -66,12 +60,15 @@ class Operations:
         self._poll = Rounds("results", self._poll_round)
         self._pause = RESULT_POLL_SECONDS
         self._unsure: set[str] = set()
+        self.answers = Answers(engine)
 
     def start_polling(self) -> None:
         self._poll.start()
+        self.answers.start()
 
     async def stop(self) -> None:
         await self._poll.stop()
+        await self.answers.stop()
         for waiters in self._waiters.values():
             for _, future in waiters:
                 future.cancel()
@@ -156,6 +153,24 @@ class Operations:
                 f"the mailbox of {id!r} is full: see why it does not run with explain, then send again", id
             )
 
+    # -- talking ---------------------------------------------------------------------------------------------------
+
+    async def update(
+        self, id: str, execution: str | None, event: UpdateRequested, is_repeatable: bool
+    ) -> UpdateAnswered:
+        async def send() -> None:
+            await self.command(id, execution, event, event.key)
+
+        return await self.answers.ask(id, execution, event.key, send, is_repeatable=is_repeatable)
+
+    async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
+        place = state_name(name)
+        shard = self._engine.shard_of(id)
+        found = (await self._store.published(shard, id, [place])).get(place)
+        if found is None or execution is not None:
+            await self._head(id, execution)
+        return None if found is None else decode_payload(found)
+
     # -- waiting --------------------------------------------------------------------------------------------------
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
@@ -164,13 +179,7 @@ class Operations:
         entry = (execution, future)
         waiters.append(entry)
         try:
-            shard = self._engine.owner_of(id)
-            actor = shard.host.get(id) if shard is not None else None
-            if (
-                not isinstance(actor, Instance)
-                or actor.head.status in FINISHED
-                or execution not in (None, actor.head.execution)
-            ):
+            if not self._engine.runs(id, execution):
                 finished = await self._finished(id, execution)
                 if finished is not None:
                     return finished
@@ -188,6 +197,7 @@ class Operations:
 
     def on_finished(self, head: Head, completed: RunCompleted) -> None:
         """A run of this node has ended."""
+        self.answers.ended(head.id)
         if head.id in self._waiters:
             self._tell(state_of(head, None, completed))
 
@@ -222,6 +232,7 @@ class Operations:
         """This node owns more shards now: the last owner may have finished something between two looks."""
         self._unsure.update(self._waiters)
         self._poll.wake()
+        self.answers.taken_over()
 
     def _replaced(self, head: Head) -> bool:
         return any(execution not in (None, head.execution) for execution, _ in self._waiters.get(head.id, ()))

@@ -17,7 +17,7 @@ from perdure.engine.attempts import SLOTS, Address, Attempts, Running
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.ports import Executor
 from perdure.engine.reports import HeartbeatSeen, report
-from perdure.history.events import RunCompleted
+from perdure.history.events import RunCompleted, UpdateAnswered
 from perdure.history.work import Outcome, Stall
 from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
@@ -27,6 +27,7 @@ RECOVER_PAGE = 1_000
 COMMIT_SECONDS_MIN = 5.0
 """Closing waits at least so long for turns that are decided to be written."""
 Finished = Callable[[Head, RunCompleted], None]
+Answered = Callable[[str, Sequence[UpdateAnswered]], None]
 
 
 class Shard:
@@ -45,6 +46,7 @@ class Shard:
         chance: random.Random,
         *,
         on_finished: Finished,
+        on_answered: Answered,
         on_lost: Callable[[Shard, str], None],
         commands_only: bool = False,
         slots: int = SLOTS,
@@ -64,6 +66,7 @@ class Shard:
         self._awake: set[str] = set()
         self._chance = chance
         self._on_finished = on_finished
+        self._on_answered = on_answered
         self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
         self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
         self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, slots)
@@ -120,6 +123,10 @@ class Shard:
                 self.host.poll_now()
         for mail in turn.mail:
             self.host.receive(mail)
+
+    def answered(self, id: str, answers: Sequence[UpdateAnswered]) -> None:
+        """Tell who waits for the answers of a durable turn, or for refusals."""
+        self._on_answered(id, answers)
 
     def finished(self, instance: Instance, completed: RunCompleted | None) -> None:
         """An instance has ended: tell who waits, and let it leave memory."""

@@ -19,6 +19,7 @@ from perdure.history.events import (
     RunSuspended,
     RunTerminated,
     TimerFired,
+    UpdateRequested,
 )
 from perdure.stores.contract import FINISHED, Head, Wait
 
@@ -30,7 +31,7 @@ REPLIES: dict[type, tuple[str, ...]] = {
     TimerFired: ("timer", "start", "timeout"),
 }
 """Events that answer an open wait, and the kinds of wait they answer."""
-COMMANDS = (EventRaised, RunCancelRequested, RunTerminated, RunSuspended, RunResumed)
+COMMANDS = (EventRaised, UpdateRequested, RunCancelRequested, RunTerminated, RunSuspended, RunResumed)
 """Events that name the instance and apply to its current run."""
 
 

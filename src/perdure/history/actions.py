@@ -120,6 +120,22 @@ class SetStatus(Action, frozen=True):
     status: Payload
 
 
+class PublishState(Action, frozen=True):
+    """What queries for `name` are told from now on; history needs no event for it."""
+
+    name: str
+    state: Payload
+
+
+class AnswerUpdate(Action, frozen=True):
+    """The answer to the request `key`: a result, or a failure; `refused` tells that nothing was done."""
+
+    key: str
+    result: Payload | None = None
+    failure: Failure | None = None
+    refused: bool = False
+
+
 class CompleteRun(Action, frozen=True):
     """The run ends; `status` is completed, failed, canceled or terminated.
 

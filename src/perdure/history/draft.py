@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from perdure.history.events import RunCompleted, TurnStarted, encode_event
-from perdure.stores.contract import Creation, Head, Mail, Wait
+from perdure.history.events import RunCompleted, TurnStarted, UpdateAnswered, encode_event
+from perdure.stores.contract import Creation, Head, Mail, Published, Wait
 
 
 class Draft:
@@ -16,6 +16,7 @@ class Draft:
 
     __slots__ = (
         "answered",
+        "answers",
         "at",
         "changed",
         "closed",
@@ -28,6 +29,8 @@ class Draft:
         "index",
         "mail",
         "opened",
+        "published",
+        "refused",
         "waits",
     )
 
@@ -42,6 +45,9 @@ class Draft:
         self.answered: set[int] = set()
         self.mail: list[Mail] = []
         self.created: list[Creation] = []
+        self.published: list[Published] = []
+        self.answers: list[UpdateAnswered] = []
+        self.refused: list[Published] = []
         self.fields: dict[str, Any] = {}
         self.erase = False
         self.completed: RunCompleted | None = None

@@ -281,6 +281,23 @@ class EventRaised(Event, frozen=True):
     key: str | None = None
 
 
+class UpdateRequested(Event, frozen=True):
+    """Somebody asks the code to do something and waits for its answer; `key` names the request."""
+
+    key: str
+    name: str
+    data: Payload | None = None
+
+
+class UpdateAnswered(Event, frozen=True):
+    """The answer to the request `key`: a result, or a failure; `refused` tells that nothing was done."""
+
+    key: str
+    result: Payload | None = None
+    failure: Failure | None = None
+    refused: bool = False
+
+
 class EventSent(Event, frozen=True):
     number: int
     instance: str
@@ -378,6 +395,8 @@ AnyEvent = (
     | TimerFired
     | TimerCanceled
     | EventRaised
+    | UpdateRequested
+    | UpdateAnswered
     | EventSent
     | NoteRecorded
     | StateRecorded

@@ -29,6 +29,7 @@ from perdure.history.events import (
     TimerCreated,
     TimerFired,
     TurnStarted,
+    UpdateAnswered,
 )
 from perdure.history.options import encode_options
 from perdure.history.settle import create_child
@@ -45,7 +46,7 @@ _CLOSING = (
     TimerFired,
     TimerCanceled,
 )
-_OWN = (TurnStarted, RunCompleted, RunSuspended, ActivityCanceled, ChildCanceled, TimerCanceled)
+_OWN = (TurnStarted, RunCompleted, RunSuspended, ActivityCanceled, ChildCanceled, TimerCanceled, UpdateAnswered)
 """Events that a turn wrote by itself, or that a fork begins without. It does begin with a resume, because the history
 that it keeps may end suspended."""
 

@@ -11,6 +11,7 @@ from perdure.history.actions import (
     START_WAIT,
     TIMEOUT_WAIT,
     Action,
+    AnswerUpdate,
     CancelActivity,
     CancelChild,
     CancelTimer,
@@ -19,6 +20,7 @@ from perdure.history.actions import (
     CreateChild,
     CreateDetached,
     CreateTimer,
+    PublishState,
     ScheduleActivity,
     SendEvent,
     SetStatus,
@@ -48,10 +50,13 @@ from perdure.history.events import (
     RunTerminated,
     TimerCanceled,
     TimerCreated,
+    UpdateAnswered,
+    UpdateRequested,
     encode_event,
 )
 from perdure.history.options import NO_OPTIONS, encode_options
-from perdure.stores.contract import Halt, Head, Mail, Status, Wait, WaitKind
+from perdure.history.published import answer_name, encode_payload, state_name
+from perdure.stores.contract import Halt, Head, Mail, Published, Status, Wait, WaitKind
 
 
 def settle(head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any], actions: Iterable[Action]) -> Draft:
@@ -315,6 +320,26 @@ def _set_status(draft: Draft, action: SetStatus) -> None:
     draft.fields["custom_status"] = action.status
 
 
+def _publish_state(draft: Draft, action: PublishState) -> None:
+    draft.published.append(Published(state_name(action.name), encode_payload(action.state)))
+
+
+def _answer_update(draft: Draft, action: AnswerUpdate) -> None:
+    """A refusal of what has just come leaves no trace in history; who asked hears it, from the store if need be."""
+    answer = UpdateAnswered(
+        at=draft.at, key=action.key, result=action.result, failure=action.failure, refused=action.refused
+    )
+    draft.answers.append(answer)
+    published = Published(answer_name(action.key), encode_event(answer), answer=True)
+    request = next((e for e in draft.events if type(e) is UpdateRequested and e.key == action.key), None)
+    if action.refused and request is not None:
+        draft.events.remove(request)
+        draft.refused.append(published)
+    else:
+        draft.events.append(answer)
+        draft.published.append(published)
+
+
 def _complete(draft: Draft, action: CompleteRun) -> None:
     if "finished" not in draft.fields:  # because the first completion wins
         finish(draft, action.status, action.output, action.failure, action.keep_calls)
@@ -385,6 +410,8 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     SendEvent: _send_event,
     TerminateInstance: _terminate_instance,
     SetStatus: _set_status,
+    PublishState: _publish_state,
+    AnswerUpdate: _answer_update,
     CompleteRun: _complete,
     ContinueRun: _continue,
 }

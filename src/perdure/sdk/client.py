@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 import msgspec
 
@@ -20,10 +20,19 @@ from perdure.errors import (
     WorkflowFailed,
     WorkflowTerminated,
 )
-from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.history.events import (
+    EventRaised,
+    RunCancelRequested,
+    RunResumed,
+    RunSuspended,
+    RunTerminated,
+    UpdateAnswered,
+    UpdateRequested,
+)
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
-from perdure.sdk.failures import to_exception
+from perdure.sdk.failures import to_exception, update_error
+from perdure.sdk.messages import ExternalEvent, Update, name_of
 from perdure.sdk.options import (
     checked_count,
     checked_id,
@@ -36,7 +45,9 @@ from perdure.sdk.options import (
 )
 from perdure.stores.contract import Query, Status
 
+A = TypeVar("A")
 R = TypeVar("R")
+T = TypeVar("T")
 LIST_PAGE = 100
 """Instances that one page of `Client.list` reads."""
 BATCH_CONCURRENCY = 32
@@ -54,6 +65,17 @@ class Gateway(Protocol):
 
     async def command(self, id: str, execution: str | None, event: Any, key: str) -> None:
         """Send a command or event; returns when it is durable. Raises InstanceNotFound, MailboxFull."""
+
+    async def update(
+        self, id: str, execution: str | None, event: UpdateRequested, is_repeatable: bool
+    ) -> UpdateAnswered:
+        """Send an update; its answer once that is durable. `is_repeatable`: the same key may have been sent before.
+
+        Raises InstanceNotFound, MailboxFull, UpdateNotAnswered.
+        """
+
+    async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
+        """The state that the instance has set under a name. Raises InstanceNotFound."""
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
         """The finished instance, as soon as it is. Raises TimeoutError, InstanceNotFound."""
@@ -131,9 +153,52 @@ class Handle(Generic[R]):
         """Everything about the instance but its history. Raises InstanceNotFound."""
         return shown(await self._client.gateway.state(self.id, self.execution_id))
 
-    async def raise_event(self, name: str, data: Any = None) -> None:
+    @overload
+    async def query(self, type: type[T], name: str = "state") -> T | None: ...
+    @overload
+    async def query(self, type: Any = Any, name: str = "state") -> Any: ...
+    async def query(self, type: Any = Any, name: str = "state") -> Any:
+        """What the workflow has set with `set_state` under `name`, as `type`; None if nothing yet.
+
+        Read from the store: no worker needs to be up. Raises InstanceNotFound.
+        """
+        found = await self._client.gateway.published(self.id, self.execution_id, checked_name(name, "a state's name"))
+        return None if found is None else decode(found, type)
+
+    @overload
+    async def update(
+        self, update: Update[A, T], data: A, *, id: str | None = None, timeout: float | None = None
+    ) -> T: ...
+    @overload
+    async def update(
+        self, update: str, data: Any = None, *, id: str | None = None, timeout: float | None = None
+    ) -> Any: ...
+    async def update(
+        self, update: Update[Any, Any] | str, data: Any = None, *, id: str | None = None, timeout: float | None = None
+    ) -> Any:
+        """Ask the workflow to do something and wait for its answer, which is durable then.
+
+        `id` makes a repetition harmless: the same id is done once and answered alike. Raises UpdateRefused or
+        UpdateFailed (with the cause as `__cause__`), UpdateNotAnswered, or TimeoutError after `timeout` seconds.
+        """
+        if timeout is not None:
+            checked_number("timeout", timeout, 0.0)
+        name, answer_type = (update, Any) if isinstance(update, str) else (update.name, update.answer_type)
+        request = UpdateRequested(
+            at=self._client.now(),
+            key=f"update.{checked_id(id)}" if id is not None else self._client.fresh_key(),
+            name=checked_name(name, "an update's name"),
+            data=encode(data),
+        )
+        async with asyncio.timeout(timeout):
+            answer = await self._client.gateway.update(self.id, self.execution_id, request, id is not None)
+        if answer.failure is not None:
+            raise update_error(name, answer.failure, answer.refused)
+        return decode(answer.result, answer_type)
+
+    async def raise_event(self, name: str | ExternalEvent[Any], data: Any = None) -> None:
         """Send an external event; returns when it is durable. An instance that is finished ignores it."""
-        checked_name(name, "an event's name")
+        name = name_of(name, "an event's name")
         await self._send(EventRaised(at=self._client.now(), name=name, data=encode(data)))
 
     async def cancel(self, reason: str = "") -> None:

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import random as _random
 import uuid as _uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar, overload
 
@@ -15,9 +15,13 @@ from perdure.codec import Payload, decode, encode
 from perdure.errors import OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt
+from perdure.sdk.messages import ExternalEvent, Update, argument_type, name_of
 from perdure.sdk.options import checked_id, checked_name
 from perdure.sdk.run import Run, calling_line, current_run, require_run
+from perdure.sdk.updates import Handler
 
+A = TypeVar("A")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -43,25 +47,56 @@ def uuid4() -> _uuid.UUID:
 
 
 @overload
+async def wait_for_event(name: ExternalEvent[T]) -> T: ...
+@overload
 async def wait_for_event(name: str) -> Any: ...
 @overload
 async def wait_for_event(name: str, type: type[T]) -> T: ...
 @overload
 async def wait_for_event(name: str, type: Any) -> Any: ...
-async def wait_for_event(name: str, type: Any = Any) -> Any:
+async def wait_for_event(name: str | ExternalEvent[Any], type: Any = Any) -> Any:
     """The data, as `type`, of the next external event called `name` (case does not matter), oldest first.
 
     Bound the wait with `asyncio.timeout`.
     """
     run = require_run("wait_for_event")
-    checked_name(name, "an event's name")
-    return run.decode(await run.next_event(name, calling_line()), type)
+    expected = name.data_type if isinstance(name, ExternalEvent) else type
+    heard = await run.next_event(name_of(name, "an event's name"), calling_line())
+    return run.decode(heard, expected)
 
 
 def set_status(status: Any) -> None:
     """Publish a value that `Handle.state` shows while the workflow runs, and after."""
     run = require_run("set_status")
     run.set_status(run.encode(status))
+
+
+def set_state(state: Any, name: str = "state") -> None:
+    """Publish what `Handle.query` answers from now on, while the workflow runs and after; a name for each of several.
+
+    It is stored with the turn, and the newest counts, also when the workflow has continued as new.
+    """
+    run = require_run("set_state")
+    run.publish_state(checked_name(name, "a state's name"), run.encode(state))
+
+
+def on_update(
+    update: Update[A, R] | str, *, validator: Callable[[A], Any] | None = None
+) -> Callable[[Callable[[A], Awaitable[R] | R]], Callable[[A], Awaitable[R] | R]]:
+    """Let the decorated function, `def` or `async def`, answer the updates of that name from here on.
+
+    It is given the update's data, works as part of the workflow, and what it returns or raises is the answer. Those
+    that came early are answered first. `validator` may refuse by raising before anything is written: it only looks.
+    """
+    run = require_run("on_update")
+    name = update if isinstance(update, str) else update.name
+
+    def register(function: Callable[[A], Awaitable[R] | R]) -> Callable[[A], Awaitable[R] | R]:
+        data_type = argument_type(function) if isinstance(update, str) else update.data_type
+        run.updates().handle(Handler(checked_name(name, "an update's name"), function, validator, data_type))
+        return function
+
+    return register
 
 
 def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoReturn:
@@ -73,14 +108,16 @@ def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoR
     run.continue_as_new(run.encode_arguments(args, kwargs), keep_events)
 
 
-def raise_event(instance_id: str, name: str, data: Any = None, *, app_id: str | None = None) -> None:
+def raise_event(
+    instance_id: str, name: str | ExternalEvent[Any], data: Any = None, *, app_id: str | None = None
+) -> None:
     """Raise an external event on another instance, from workflow code; durable with the turn.
 
     An instance that does not exist or is finished drops it. Elsewhere use `Handle.raise_event`.
     """
     run = require_run("raise_event")
     checked_id(instance_id)
-    checked_name(name, "an event's name")
+    name = name_of(name, "an event's name")
     payload = run.encode(data)
     run.record(
         SendEvent(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
+import msgspec
+
 from perdure.codec import NOTHING, Payload, Signature, encode_arguments
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
@@ -19,11 +21,14 @@ from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Handle
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.generator import drive
+from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
 from perdure.sdk.run import calling_line, current_run
 
+A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Home(Protocol):
@@ -148,6 +153,20 @@ class Workflow(Generic[P, R]):
             id, execution = await client.gateway.start(self.name, encode_arguments(args, kwargs), self.options)
             return Handle(client, id, execution, self.signature.result)
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
+
+    async def update_with_start(
+        self, update: Update[A, T], data: A, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Handle[R], T]:
+        """Begin the instance if it is not active, send it an update, and return its handle and the answer.
+
+        Give the instance an id with `with_options(id=...)`; the workflow's own arguments follow the update's data.
+        """
+        if self.options.id is None:
+            raise InvalidArgument(f"write {self.name}.with_options(id=...) to say which instance the update is for")
+        twin = _twin(self)
+        twin.options = msgspec.structs.replace(self.options, if_exists="return")
+        handle = await twin.start(*args, **kwargs)
+        return handle, await handle.update(update, data)
 
     def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:
         run = current_run()

@@ -11,6 +11,8 @@ from perdure.errors import (
     ChildWorkflowFailed,
     OutcomeError,
     RemoteError,
+    UpdateFailed,
+    UpdateRefused,
 )
 from perdure.history.events import Failure
 
@@ -64,6 +66,13 @@ def child_error(name: str, instance: str, failure: Failure) -> ChildWorkflowFail
     error = ChildWorkflowFailed(
         f"child workflow {name} ({instance}) failed: {failure.type}: {failure.message}", failure.type, instance
     )
+    error.__cause__ = to_exception(failure)
+    return error
+
+
+def update_error(name: str, failure: Failure, refused: bool) -> UpdateRefused | UpdateFailed:
+    kind, how = (UpdateRefused, "was refused") if refused else (UpdateFailed, "failed")
+    error = kind(f"update {name} {how}: {failure.type}: {failure.message}")
     error.__cause__ = to_exception(failure)
     return error
 

@@ -22,6 +22,7 @@ from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
     Action,
+    AnswerUpdate,
     CancelActivity,
     CancelChild,
     CancelTimer,
@@ -30,6 +31,7 @@ from perdure.history.actions import (
     CreateChild,
     CreateDetached,
     CreateTimer,
+    PublishState,
     ScheduleActivity,
     SendEvent,
     SetStatus,
@@ -45,12 +47,15 @@ from perdure.history.events import (
     RunCancelRequested,
     RunStarted,
     TimerFired,
+    UpdateAnswered,
+    UpdateRequested,
 )
 from perdure.history.replay import Difference, compare
 from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
 from perdure.sdk.inbox import Inbox
 from perdure.sdk.loop import Future, Task, TimerHandle, new_loop, running_loop
+from perdure.sdk.updates import Updates
 
 
 class Sealed(BaseException):
@@ -85,10 +90,12 @@ class Run:
         "_number",
         "_random",
         "_refusals",
+        "_refused",
         "_sealed",
         "_seed",
         "_task",
         "_timers",
+        "_updates",
         "finished",
         "identity",
         "now",
@@ -119,6 +126,8 @@ class Run:
         self._calls: dict[int, Future] = {}
         self._timers: dict[int, TimerHandle] | None = None
         self._inbox: Inbox | None = None
+        self._updates: Updates | None = None
+        self._refused: frozenset[str] = frozenset()
         self._continuation: ContinueRun | None = None
         self._keeps_events = False
         self._random: random.Random | None = None
@@ -152,6 +161,7 @@ class Run:
         Raises Diverged with the first difference.
         """
         self.replaying = True
+        self._refused = frozenset(e.key for e in events if type(e) is UpdateAnswered and e.refused)
         try:
             actions = self.advance(at, events)
         finally:
@@ -278,6 +288,41 @@ class Run:
         self.status = status
         self._actions["status"] = SetStatus(status=status)
 
+    def publish_state(self, name: str, state: Payload) -> None:
+        """Tell queries for `name` this from now on."""
+        if self._sealed:
+            raise Sealed
+        self._actions[("state", name)] = PublishState(name=name, state=state)
+
+    def updates(self) -> Updates:
+        """Who answers updates of this run."""
+        if self._updates is None:
+            self._updates = Updates(self, self._loop)
+        return self._updates
+
+    def answer_update(self, answer: AnswerUpdate) -> None:
+        if not self._sealed:
+            self._actions[("update", answer.key)] = answer
+
+    def was_refused(self, key: str) -> bool | None:
+        """What history says of a request that is replayed, because the validator may be another now; None if new."""
+        return key in self._refused if self.replaying else None
+
+    def ask_sealed(self, question: Callable[[Any], Any], data: Any) -> None:
+        """Ask code that must change nothing: what it asks for durably is refused. Raises what the code raises."""
+        loop = self._loop
+        is_outside = running_loop() is None
+        outer = loop.enter() if is_outside else None
+        sealed, self._sealed = self._sealed, True
+        try:
+            question(data)
+        except Sealed:
+            raise OnlyInWorkflow("a validator only looks: let the handler do what is durable") from None
+        finally:
+            self._sealed = sealed
+            if is_outside:
+                loop.leave(outer)
+
     def continue_as_new(self, input: Payload, keep_events: bool) -> NoReturn:
         if self._sealed:
             raise Sealed
@@ -340,15 +385,22 @@ class Run:
         if number is not None:
             self._withdraw(number, StopWaiting(number=number))
 
+    def _update_requested(self, event: UpdateRequested) -> None:
+        self.updates().arrive(event)
+
     def _cancel_requested(self, event: RunCancelRequested) -> None:
         if self._task is not None:
             self._task.cancel(event.reason)
 
     def _continued(self) -> ContinueRun | None:
-        """The next generation, with what came until the end of the turn that asked for it."""
-        if self._continuation is None or not self._keeps_events:
-            return self._continuation
-        return msgspec.structs.replace(self._continuation, events=self.unconsumed())
+        """The next generation, with what came until the end of the turn that asked for it: updates, and events if
+        they are kept."""
+        if self._continuation is None:
+            return None
+        events: list[Any] = self.unconsumed() if self._keeps_events else []
+        if self._updates is not None:
+            events = events + self._updates.unanswered()
+        return msgspec.structs.replace(self._continuation, events=events) if events else self._continuation
 
     def _finish(self, task: Task) -> None:
         self.finished = True
@@ -374,6 +426,7 @@ _DELIVER: dict[type, Callable[[Run, Any], None]] = {
     ChildFailed: Run._activity_done,
     TimerFired: Run._timer_fired,
     EventRaised: Run._event_raised,
+    UpdateRequested: Run._update_requested,
     RunCancelRequested: Run._cancel_requested,
 }
 

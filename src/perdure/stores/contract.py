@@ -30,6 +30,10 @@ SEEN_MAX = 1_024
 """How many message ids of commands and events an instance remembers; the oldest is forgotten first."""
 
 
+ANSWERS_MAX = 1_024
+"""How many answers to updates an instance keeps; the oldest is forgotten first."""
+
+
 class Status(StrEnum):
     """Where an instance is in its life; the last four are final. Suspended and stalled are fields of their
     own."""
@@ -173,16 +177,28 @@ class Creation(msgspec.Struct, frozen=True, gc=False):
     unique: bool = False
 
 
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """What a run shows to those who look: JSON under a name, of which the newest counts.
+
+    `answer` marks the answer to an update: of those an instance keeps ANSWERS_MAX.
+    """
+
+    name: str
+    value: bytes
+    answer: bool = False
+
+
 class Turn(msgspec.Struct, gc=False):
     """All that one turn of one instance writes; it happens as a whole or not at all.
 
     Condition: the stored head has this `execution`, `generation` and `sequence == expected`. `expected` None
     is a start: the id must be free, or its run finished, whose rows are then erased (`exists` otherwise).
-    Effects, in this order: `erase` drops history and waits of the generation before (continue-as-new; mail
-    and seen ids stay); `head` replaces the stored head (None: only `sequence = expected + 1` and `updated =
-    at`); `segment` is appended under the new head's sequence, which is higher than that of any segment there;
+    Effects, in this order: `erase` drops history and waits of the generation before (continue-as-new; mail,
+    seen ids and what is published stay); `head` replaces the stored head (None: only `sequence = expected + 1`
+    and `updated = at`); `segment` is appended under the new head's sequence, higher than that of any segment there;
     waits in `closed` go, those in `changed` are replaced if they are there, those in `opened` are inserted;
-    mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the one before.
+    mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the one before; each of
+    `published` takes the place of what has its name, and answers beyond ANSWERS_MAX go, oldest first.
     Numbers and keys that are not there are ignored. Then `created` are created and `mail` is delivered as
     `create` and `deliver` would, each in its own app's shard, in the same transaction, except that nothing is
     raised: undeliverable mail is dropped, refused creations send their `refusal`.
@@ -203,6 +219,7 @@ class Turn(msgspec.Struct, gc=False):
     seen: Sequence[str] = ()
     mail: Sequence[Mail] = ()
     created: Sequence[Creation] = ()
+    published: Sequence[Published] = ()
     erase: bool = False
 
 
@@ -358,6 +375,9 @@ class Store(Protocol):
 
     async def waits(self, shard: int, id: str) -> list[Wait]:
         """What the instance waits for, by number."""
+
+    async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
+        """What the instance has published under those of the names that there are."""
 
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         """Instances, newest first by (created, id). Answers from indexed rows and never reads a history.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from perdure.stores.contract import (
+    ANSWERS_MAX,
     FINISHED,
     MAILBOX_MESSAGES_MAX,
     SEEN_MAX,
@@ -55,6 +56,18 @@ class Instance:
     waits: dict[int, Wait] = field(default_factory=dict)
     mail: dict[str, Mail] = field(default_factory=dict)
     seen: dict[str, None] = field(default_factory=dict)
+    published: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, bytes] = field(default_factory=dict)
+
+    def remember(self, turn: Turn) -> None:
+        """Keep what the turn has seen and published, within the bounds."""
+        self.seen.update(dict.fromkeys(turn.seen))
+        for key in list(self.seen)[:-SEEN_MAX]:
+            del self.seen[key]
+        for one in turn.published:
+            (self.answers if one.answer else self.published)[one.name] = one.value
+        for name in list(self.answers)[:-ANSWERS_MAX]:
+            del self.answers[name]
 
     @property
     def finished(self) -> bool:
@@ -136,6 +149,11 @@ class MemoryStore:
     async def waits(self, shard: int, id: str) -> list[Wait]:
         found = self._instances[shard].get(id)
         return found.open_waits if found else []
+
+    async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
+        found = self._instances[shard].get(id)
+        shown = {**found.published, **found.answers} if found else {}
+        return {name: shown[name] for name in names if name in shown}
 
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         found = [
@@ -305,9 +323,7 @@ class MemoryStore:
             found.waits[wait.number] = wait
         for key in turn.consumed:
             found.mail.pop(key, None)
-        found.seen.update(dict.fromkeys(turn.seen))
-        for key in list(found.seen)[:-SEEN_MAX]:
-            del found.seen[key]
+        found.remember(turn)
         return Outcome.COMMITTED
 
     def _create_all(self, lease: Lease, turn: Turn) -> None:

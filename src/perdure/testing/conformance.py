@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from perdure.codec import Payload
 from perdure.errors import Fenced, InstanceExists, InvalidArgument, PerdureError, StoreRolledBack
 from perdure.stores.contract import (
+    ANSWERS_MAX,
     MAILBOX_MESSAGES_MAX,
     SEEN_MAX,
     Creation,
@@ -32,6 +33,7 @@ from perdure.stores.contract import (
     Mail,
     Outcome,
     Page,
+    Published,
     Query,
     Segment,
     Status,
@@ -440,6 +442,38 @@ class StoreConformance:
         await scene.committed(scene.turn("a", 1, seen=[*many, "s0"]))
         assert (await scene.load("a")).seen == [*reversed(many), "older than most"]
         assert await scene.deliver("a", "older than most", "old") == [Delivery.DUPLICATE, Delivery.DELIVERED]
+
+    @scenario
+    async def test_the_newest_of_what_is_published_counts(self, scene: Scene) -> None:
+        shown = [Published("state:a", b"1"), Published("state:b", b"2"), Published("answer:k", b"3", answer=True)]
+        await scene.start("a", published=shown)
+        await scene.committed(scene.turn("a", 1, published=[Published("state:a", b'{"x":4}')]))
+        names = ["state:a", "answer:k", "nothing"]
+        assert await scene.store.published(scene.shard("a"), "a", names) == {"state:a": b'{"x":4}', "answer:k": b"3"}
+        assert await scene.commit(scene.turn("a", 1, published=[Published("state:a", b"5")])) == [Outcome.CONFLICT]
+        assert await scene.store.published(scene.shard("a"), "a", ["state:a"]) == {"state:a": b'{"x":4}'}
+        assert await scene.store.published(scene.shard("b"), "b", names) == {}
+
+    @scenario
+    async def test_what_is_published_outlives_a_generation_and_goes_with_the_instance(self, scene: Scene) -> None:
+        await scene.start("a", published=[Published("state:a", b"1"), Published("answer:k", b"2", answer=True)])
+        head = replace(await scene.head("a"), generation=2, sequence=2)
+        await scene.committed(scene.turn("a", 1, erase=True, head=head))
+        names = ["state:a", "answer:k"]
+        assert await scene.store.published(scene.shard("a"), "a", names) == {"state:a": b"1", "answer:k": b"2"}
+        ended = replace(head, status=Status.COMPLETED, finished=3_000, sequence=3)
+        await scene.committed(scene.turn("a", 2, generation=2, head=ended))
+        assert len(await scene.store.published(scene.shard("a"), "a", names)) == 2
+        await scene.store.purge(scene.shard("a"), ["a"])
+        assert await scene.store.published(scene.shard("a"), "a", names) == {}
+
+    @scenario
+    async def test_answers_are_bounded_and_the_oldest_goes_first(self, scene: Scene) -> None:
+        await scene.start("a", published=[Published("state:a", b"0"), Published("old", b"0", answer=True)])
+        many = [Published(f"a{n}", b"1", answer=True) for n in range(ANSWERS_MAX)]
+        await scene.committed(scene.turn("a", 1, published=many))
+        names = ["state:a", "old", "a0", f"a{ANSWERS_MAX - 1}"]
+        assert sorted(await scene.store.published(scene.shard("a"), "a", names)) == ["a0", names[3], "state:a"]
 
     @scenario
     async def test_a_turn_of_too_many_bytes_harms_no_other(self, scene: Scene) -> None:

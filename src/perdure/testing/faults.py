@@ -249,6 +249,9 @@ class FaultyStore:
     async def waits(self, shard: int, id: str) -> list[Wait]:
         return await self._do("waits", lambda: self._inner.waits(shard, id))
 
+    async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
+        return await self._do("published", lambda: self._inner.published(shard, id, names))
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         return await self._do("find", lambda: self._inner.find(query, cursor, limit))
 

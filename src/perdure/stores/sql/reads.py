@@ -108,6 +108,11 @@ def _load(connection: Connection, shard: int, head: Head) -> Loaded:
     )
 
 
+def published(connection: Connection, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
+    found = {name: connection.row(statements.SELECT_PUBLISHED, (shard, id, name)) for name in names}
+    return {name: str(row[0]).encode() for name, row in found.items() if row is not None}
+
+
 def find(connection: Connection, query: Query, position: Position | None, limit: int) -> Page:
     found: list[Row] = []
     for search in _searches(connection, query, position, limit + 1):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from perdure.codec import Payload
-from perdure.stores.contract import Creation, Halt, Head, Mail, OpenCall, Segment, Turn, Wait
+from perdure.stores.contract import Creation, Halt, Head, Mail, OpenCall, Published, Segment, Turn, Wait
 from perdure.stores.sql.connection import Row
 
 _encode = msgspec.json.Encoder().encode
@@ -173,6 +173,10 @@ def mail_of(row: Row) -> Mail:
     return Mail(instance, key, event.encode(), at, execution, generation)
 
 
+def published_row(shard: int, instance: str, published: Published) -> Row:
+    return (shard, instance, published.name, published.value.decode(), published.answer)
+
+
 def segment_of(row: Row) -> Segment:
     return Segment(row[0], row[1].encode())
 
@@ -187,6 +191,8 @@ def sizes(turn: Turn) -> Iterator[int]:
         yield _size(wait_row(turn.shard, turn.id, wait))
     for mail in turn.mail:
         yield _size(mail_row(turn.shard, mail))
+    for published in turn.published:
+        yield len(published.value)
     for creation in turn.created:
         yield from _creation_sizes(turn.shard, creation)
 

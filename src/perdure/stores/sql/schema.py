@@ -113,6 +113,16 @@ create table seen (
     unique (shard, instance, key)
 ) without rowid;
 
+create table published (
+    shard integer not null,
+    instance text not null,
+    name text not null,
+    number integer not null,
+    value text not null,
+    primary key (shard, instance, name)
+) without rowid;
+create index published_answer on published (shard, instance, number) where number > 0;
+
 create view instances as
 select
     app, id, name, status,

@@ -110,6 +110,24 @@ where shard = ?1 and instance = ?2
 """
 SELECT_SEEN = "select key from seen where shard = ?1 and instance = ?2 order by number desc"
 
+# Published values: answers are numbered from 1, the rest is number 0.
+
+PUBLISH = """
+insert into published (shard, instance, name, number, value)
+select ?1, ?2, ?3, case when ?5 then 1 + coalesce(
+    (select max(number) from published where shard = ?1 and instance = ?2 and number > 0), 0
+) else 0 end, ?4
+where true
+on conflict (shard, instance, name) do update set value = excluded.value
+"""
+FORGET_ANSWERS = """
+delete from published
+where shard = ?1 and instance = ?2 and number > 0 and number <= (
+    select max(number) from published where shard = ?1 and instance = ?2 and number > 0
+) - ?3
+"""
+SELECT_PUBLISHED = "select value from published where shard = ?1 and instance = ?2 and name = ?3"
+
 # Tags.
 
 INSERT_TAG = "insert into tag (shard, instance, key, value, app, created) values (?1, ?2, ?3, ?4, ?5, ?6)"
@@ -130,6 +148,6 @@ FENCE = "update shard set token = ?3 where id = ?1 and epoch = ?2 and owner is n
 ERASE_RUN = tuple(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("history", "wait"))
 ERASE_INSTANCE = (
     *ERASE_RUN,
-    *(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("mail", "seen", "tag")),
+    *(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("mail", "seen", "tag", "published")),
     "delete from head where shard = ?1 and id = ?2",
 )

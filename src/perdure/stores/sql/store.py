@@ -116,6 +116,9 @@ class SqlStore:
     async def waits(self, shard: int, id: str) -> list[Wait]:
         return await self._read(reads.records, rows.wait_of, statements.SELECT_WAITS, (shard, id))
 
+    async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
+        return await self._read(reads.published, shard, id, names)
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         position = None if cursor is None else read_cursor(cursor)
         return await self._read(reads.find, query, position, limit)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from perdure.stores.contract import MAILBOX_MESSAGES_MAX, SEEN_MAX, Mail, Outcome, Turn
+from perdure.stores.contract import ANSWERS_MAX, MAILBOX_MESSAGES_MAX, SEEN_MAX, Mail, Outcome, Turn
 from perdure.stores.sql import rows, statements
 from perdure.stores.sql.connection import Connection, Row, TransactionConflict
 from perdure.stores.sql.instances import create, insert_instances, vacate
@@ -24,6 +24,7 @@ class OwnRows:
         "erased",
         "inserted",
         "opened",
+        "published",
         "replaced",
         "seen",
         "segments",
@@ -42,6 +43,7 @@ class OwnRows:
         self.opened: list[Row] = []
         self.consumed: list[Row] = []
         self.seen: list[Row] = []
+        self.published: list[Row] = []
         for turn in turns:
             self._add(turn)
 
@@ -61,6 +63,8 @@ class OwnRows:
             self.consumed += [(shard, id, key) for key in turn.consumed]
         if turn.seen:
             self.seen += [(shard, id, key) for key in turn.seen]
+        if turn.published:
+            self.published += [rows.published_row(shard, id, published) for published in turn.published]
         if turn.erase:
             self.erased.append((shard, id))
 
@@ -108,9 +112,16 @@ class OwnRows:
             many(statements.INSERT_WAIT, self.opened)
         if self.consumed:
             many(statements.DELETE_MAIL, self.consumed)
+        self._write_bounded(many)
+
+    def _write_bounded(self, many: Callable[[str, Iterable[Row]], int]) -> None:
+        """What is kept up to a number of rows for each instance."""
         if self.seen:
             many(statements.INSERT_SEEN, self.seen)
             many(statements.FORGET_SEEN, {(shard, id, SEEN_MAX) for shard, id, _ in self.seen})
+        if self.published:
+            many(statements.PUBLISH, self.published)
+            many(statements.FORGET_ANSWERS, {(shard, id, ANSWERS_MAX) for shard, id, *_ in self.published})
 
 
 def expect(changed: int, conditional: Sequence[Row]) -> None:
