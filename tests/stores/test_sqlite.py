@@ -444,7 +444,7 @@ class TestProcesses:
                 try:
                     await store.apps()
                 except ForkedEngine as error:
-                    print(error.code, flush=True)
+                    os.write(1, (error.code + "\\n").encode())  # in one piece: two processes write
                 await store.close()
 
             store = open_store("sqlite:///{tmp_path}/store.db")
@@ -453,7 +453,7 @@ class TestProcesses:
             if child == 0:
                 asyncio.run(attempt(store))
                 signal.pause()
-            print(child, flush=True)
+            os.write(1, f"{{child}}\\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         """
         with subprocess.Popen(program(script), stdout=subprocess.PIPE, text=True) as process:
