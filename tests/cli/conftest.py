@@ -19,7 +19,7 @@ from perdure.cli import documents
 SHOP = """
 import asyncio, pathlib, time
 import perdure
-from perdure import App, set_status, wait_for_event
+from perdure import App, on_update, set_state, set_status, wait_for_event
 
 app = App("shop", drain_seconds=5.0)
 other = App("other")
@@ -57,6 +57,23 @@ async def gated(names: list[str]) -> list[str]:
 @app.workflow
 async def approval(who: str) -> str:
     return f"{who}: " + await wait_for_event("approved", str)
+
+@app.workflow
+async def basket() -> list[str]:
+    items = []
+
+    def known(item: str) -> None:
+        if item == "unknown":
+            raise LookupError(item)
+
+    @on_update("add", validator=known)
+    def add_item(item: str) -> int:
+        items.append(item)
+        set_state({"items": items})
+        return len(items)
+
+    await wait_for_event("close")
+    return items
 
 @app.workflow
 async def parent(who: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, screen, starting, steering, worker
+from perdure.cli import lint, looking, screen, starting, steering, talking, worker
 from perdure.cli.commands import command
 from perdure.errors import InstanceError, PerdureError, StoreError, UsageError
 
@@ -27,6 +27,8 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "show": looking.show,
     "history": looking.history,
     "explain": looking.explain,
+    "query": talking.query,
+    "update": talking.update,
     "raise": steering.raise_,
     "cancel": steering.cancel,
     "suspend": steering.suspend,

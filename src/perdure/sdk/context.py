@@ -21,6 +21,7 @@ from perdure.sdk.run import Run, calling_line, current_run, require_run
 from perdure.sdk.updates import Handler
 
 A = TypeVar("A")
+F = TypeVar("F")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -80,9 +81,16 @@ def set_state(state: Any, name: str = "state") -> None:
     run.publish_state(checked_name(name, "a state's name"), run.encode(state))
 
 
+Decorator = Callable[[F], F]
+
+
+@overload
 def on_update(
-    update: Update[A, R] | str, *, validator: Callable[[A], Any] | None = None
-) -> Callable[[Callable[[A], Awaitable[R] | R]], Callable[[A], Awaitable[R] | R]]:
+    update: Update[A, R], *, validator: Callable[[A], Any] | None = None
+) -> Decorator[Callable[[A], Awaitable[R] | R]]: ...
+@overload
+def on_update(update: str, *, validator: Callable[[Any], Any] | None = None) -> Decorator[Callable[[Any], Any]]: ...
+def on_update(update: Update[Any, Any] | str, *, validator: Callable[[Any], Any] | None = None) -> Decorator[Any]:
     """Let the decorated function, `def` or `async def`, answer the updates of that name from here on.
 
     It is given the update's data, works as part of the workflow, and what it returns or raises is the answer. Those
@@ -91,7 +99,7 @@ def on_update(
     run = require_run("on_update")
     name = update if isinstance(update, str) else update.name
 
-    def register(function: Callable[[A], Awaitable[R] | R]) -> Callable[[A], Awaitable[R] | R]:
+    def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         data_type = argument_type(function) if isinstance(update, str) else update.data_type
         run.updates().handle(Handler(checked_name(name, "an update's name"), function, validator, data_type))
         return function

@@ -22,7 +22,7 @@ class ExternalEvent(Generic[T]):
     `await handle.raise_event(approved, True)` outside.
     """
 
-    def __init__(self, name: str, data_type: type[T] | Any) -> None:
+    def __init__(self, name: str, data_type: type[T]) -> None:
         self.name = checked_name(name, "an event's name")
         self.data_type = data_type
 
@@ -37,7 +37,7 @@ class Update(Generic[A, R]):
     `receipt = await handle.update(change, address)` outside.
     """
 
-    def __init__(self, name: str, data_type: type[A] | Any, answer_type: type[R] | Any) -> None:
+    def __init__(self, name: str, data_type: type[A], answer_type: type[R]) -> None:
         self.name = checked_name(name, "an update's name")
         self.data_type = data_type
         self.answer_type = answer_type
