@@ -60,7 +60,8 @@ class Answers:
         finally:
             self._callers[slot] -= 1
             if not self._callers[slot]:
-                del self._callers[slot], self._waiting[slot]
+                del self._callers[slot]
+                self._waiting.pop(slot, None)
 
     def tell(self, id: str, answers: Sequence[UpdateAnswered]) -> None:
         """A turn of this node with these answers is durable."""

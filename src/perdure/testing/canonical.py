@@ -6,10 +6,17 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
 
-from perdure import continue_as_new, wait_for_event
+from perdure import continue_as_new, on_update, wait_for_event
 from perdure.codec import encode, encode_arguments
 from perdure.errors import ActivityFailed
-from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.history.events import (
+    EventRaised,
+    RunCancelRequested,
+    RunResumed,
+    RunSuspended,
+    RunTerminated,
+    UpdateRequested,
+)
 from perdure.sdk.definitions import Definitions, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all
 from perdure.stores.contract import Status
@@ -92,6 +99,23 @@ async def compensating(mark: int) -> int:
     return mark
 
 
+async def updated(mark: int) -> list[int]:
+    """Answers two updates, the second one after a continue-as-new that it came before."""
+    answered: list[int] = []
+
+    @on_update("serve")
+    async def serve(number: int) -> int:
+        await OK(mark + number)
+        answered.append(number)
+        return 2 * number
+
+    await asyncio.sleep(0.5)
+    if mark == 7:
+        continue_as_new(8)
+    await asyncio.sleep(1.0)
+    return answered
+
+
 async def suspended(mark: int) -> int:
     total = await SLOW(mark)
     await asyncio.sleep(0.2)
@@ -134,6 +158,10 @@ def _go(value: int) -> Callable[[int], Any]:
     return lambda at: EventRaised(at=at, name="Go", data=encode(value))
 
 
+def _asks(value: int) -> Callable[[int], Any]:
+    return lambda at: UpdateRequested(at=at, key=f"asked {value}", name="serve", data=encode(value))
+
+
 def _role(
     function: Callable[..., Any],
     value: Any,
@@ -159,6 +187,7 @@ ROLES: dict[str, Role] = dict(
         _role(exhausted, -2),
         _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
+        _role(updated, [2], Command(0.1, _asks(1)), Command(1.0, _asks(2))),
         _role(
             suspended,
             15,
@@ -184,7 +213,7 @@ def definitions() -> Definitions:
         made.add(activity)
     functions = (
         fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing,
-        compensating, suspended, stopped, grouped, generated,
+        compensating, updated, suspended, stopped, grouped, generated,
     )  # fmt: skip
     for function in functions:
         made.add(Workflow(function, function.__name__, STAGE))

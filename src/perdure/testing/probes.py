@@ -45,6 +45,8 @@ REQUIRED = (
     "stalled: non-determinism",
     "stalled: turn-too-long",
     "stalled: payload-not-decodable",
+    "update answered",
+    "update refused",
     "continued as new",
     "replayed",
     "purged",

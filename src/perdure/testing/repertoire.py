@@ -10,7 +10,9 @@ from perdure import (
     Retry,
     activity_context,
     continue_as_new,
+    on_update,
     raise_event,
+    set_state,
     set_status,
     wait_for_event,
     workflow_context,
@@ -329,6 +331,29 @@ async def listener(ticks: int) -> list[int]:
     return sorted(heard)
 
 
+async def desk(requests: int) -> list[int]:
+    """Doubles so many numbers above 0 by updates, the odd ones slowly, and then ends."""
+    served: list[int] = []
+    done = asyncio.Event()
+
+    def above_zero(number: int) -> None:
+        if number <= 0:
+            raise ValueError(number)
+
+    @on_update("serve", validator=above_zero)
+    async def serve(number: int) -> int:
+        if number % 2:
+            await ACTIVITIES[How.SLOW](number)
+        served.append(number)
+        set_state(len(served))
+        if len(served) == requests:
+            done.set()
+        return 2 * number
+
+    await done.wait()
+    return sorted(served)
+
+
 async def steady(mark: int) -> int:
     total = await ACTIVITIES[How.OK](mark) + await ACTIVITIES[How.SLOW](mark)
     await asyncio.sleep(0.3)
@@ -384,6 +409,7 @@ def definitions(*, good: bool) -> Definitions:
         made.add(activity)
     made.add(PROGRAM)
     made.add(Workflow(listener, "listener", STAGE))
+    made.add(Workflow(desk, "desk", STAGE))
     made.add(Workflow(steady if good else fickle, "steady", STAGE))
     made.add(Workflow(patient if good else endless, "patient", STAGE))
     made.add(Workflow(lenient if good else strict, "lenient", STAGE))

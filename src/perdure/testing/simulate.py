@@ -20,7 +20,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from perdure.codec import encode, encode_arguments
-from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.history.events import (
+    EventRaised,
+    RunCancelRequested,
+    RunResumed,
+    RunSuspended,
+    RunTerminated,
+    UpdateRequested,
+)
 from perdure.stores.contract import Status
 from perdure.testing import probes
 from perdure.testing.faults import Swarm
@@ -51,6 +58,8 @@ def scenario(tape: Tape) -> Scenario:
     roles = [_role(tape, program, number) for number, program in enumerate(programs)]
     if chance.random() < 0.3:
         roles.append(_listener(tape))
+    if tape.stream("desks").random() < 0.3:
+        roles.append(_desk(tape))
     troubled = chance.random() < 0.3
     if troubled:
         roles += [_troubled_role(tape, number) for number in range(chance.choice((1, 2, 4)))]
@@ -134,6 +143,25 @@ def _listener(tape: Tape) -> Role:
 
 def _tick(value: int, at: int) -> EventRaised:
     return EventRaised(at=at, name="Tick", data=encode(value))
+
+
+def _desk(tape: Tape) -> Role:
+    """Is asked so many things, some of them in vain; one that was done twice would take another's place."""
+    chance = tape.stream("updates")
+    numbers = range(1, 1 + chance.choice((1, 3)))
+    asked = [one for number in numbers for one in ((-number, number) if chance.random() < 0.5 else (number,))]
+    commands = [Command(chance.choice((0.0, 0.3, 1.5)), partial(_asks, value)) for value in asked]
+    return Role(
+        "desk",
+        "desk",
+        encode_arguments((len(numbers),), {}),
+        {Status.COMPLETED: list(numbers)},
+        tuple(commands),
+    )
+
+
+def _asks(value: int, at: int) -> UpdateRequested:
+    return UpdateRequested(at=at, key=f"asked {value}", name="serve", data=encode(value))
 
 
 def _outcomes(program: Program) -> dict[Status, int | None]:

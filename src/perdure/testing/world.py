@@ -16,7 +16,7 @@ from perdure.codec import Payload, decode
 from perdure.engine.engine import Engine
 from perdure.engine.operations import Operations
 from perdure.errors import Fenced, InstanceNotFound, StoreUnavailable
-from perdure.history.events import RunResumed
+from perdure.history.events import RunResumed, UpdateRequested
 from perdure.history.state import InstanceState
 from perdure.history.work import Identity, Stall, StartOptions
 from perdure.sdk.definitions import Definitions
@@ -572,6 +572,17 @@ class World:
         ):
             await asyncio.sleep(0.005)
 
+    async def _update(self, role: Role, event: UpdateRequested) -> None:
+        """Ask until answered, as a careful client does: the desk doubles a number above 0 and refuses any other."""
+        answer = await self._ask(
+            f"an answer of {role.id}", lambda node: node.engine.operations.update(role.id, None, event, True)
+        )
+        number = decode(event.data)
+        right = answer.refused if number <= 0 else answer.result is not None and decode(answer.result) == 2 * number
+        if not right:
+            self.witness.accuse(f"{role.id} was asked for {number} and answered {answer}")
+        self.witness.probes["update refused" if answer.refused else "update answered"] += 1
+
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
         if isinstance(event, RunResumed):
@@ -581,6 +592,9 @@ class World:
         key = self._keys.token()
         again = self.plan.happens("twice")
         for _ in range(1 + again):
+            if isinstance(event, UpdateRequested):
+                await self._update(role, event)
+                continue
             await self._ask(
                 f"{type(event).__name__} to {role.id}",
                 lambda node: node.engine.operations.command(role.id, None, event, key),
