@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
 from perdure.codec import Payload
@@ -44,11 +47,17 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """How an attempt ended: with a result, or with a failure."""
+    """How an attempt ended: with a result, or with a failure.
+
+    `step` is work that is still to be done in a transaction of the store, with the dialect's guest connection; the
+    outcome of the attempt is what it returns. `guarantee` is that of `ActivityCompleted`.
+    """
 
     result: Payload | None = None
     failure: Failure | None = None
     timed_out: bool = False
+    guarantee: str | None = None
+    step: Callable[[Any], Outcome] | None = None
 
 
 class StartOptions(msgspec.Struct, frozen=True, gc=False):

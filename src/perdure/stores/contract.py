@@ -12,9 +12,9 @@ Times are integers of microseconds since 1970 UTC, always passed in.
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -465,6 +465,20 @@ class Wake(Protocol):
     def watch(self) -> AsyncIterator[None]:
         """Hints that another process may have written. Losing all of them harms nothing: polling finds the
         same."""
+
+
+@runtime_checkable
+class Transactions(Protocol):
+    """What a store offers whose transactions can carry a caller's own statements."""
+
+    async def transact(self, lease: Lease, id: str, number: int, attempt: int, work: Callable[[Any], Mail]) -> Outcome:
+        """Run `work` in one transaction with the delivery of the mail that it returns, which holds its result.
+
+        `work` is called once, in a thread of the store, with the dialect's guest connection: what it changes happens
+        with the mail or not at all. Condition: wait `number` of the instance is HELD at this attempt; it becomes
+        ANSWERED. CONFLICT if it is not, FENCED as for `commit`; `work` is not called then. What `work` raises is
+        raised, and nothing is written.
+        """
 
 
 class EngineStore(Store, Leases, Wake, Protocol):

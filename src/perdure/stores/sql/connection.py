@@ -41,6 +41,12 @@ class Connection(Protocol):
     def change_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run a statement for each row; the rows changed in all. Raises TransactionConflict."""
 
+    def guest(self) -> Any:
+        """What a caller's own statements run through: `execute(sql, parameters)`, rows as tuples.
+
+        It neither ends the transaction nor writes to the store's own tables.
+        """
+
     def version(self) -> int:
         """A number that changes when another connection has written."""
 

@@ -22,6 +22,7 @@ from perdure.errors import (
 )
 from perdure.stores.contract import FORMAT
 from perdure.stores.sql.connection import Connection, Row, TransactionConflict
+from perdure.stores.sql.guest import Guest, Permission
 from perdure.stores.sql.ownership import FileOwnership
 from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.schema import MIGRATIONS, statements
@@ -226,6 +227,8 @@ class SqliteConnection:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._permission = Permission()
+        connection.set_authorizer(self._permission)
 
     def begin(self, *, write: bool) -> None:
         if write:
@@ -269,6 +272,9 @@ class SqliteConnection:
             return self._connection.executemany(sql, rows).rowcount
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
             raise TransactionConflict(str(error)) from error
+
+    def guest(self) -> Guest:
+        return Guest(self._connection, self._permission)
 
     def version(self) -> int:
         ((version,),) = self._connection.execute("pragma data_version")

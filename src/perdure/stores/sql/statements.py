@@ -48,6 +48,10 @@ set kind = ?4, name = ?5, since = ?6, due = ?7, on_whom = ?8, line = ?9, attempt
     failure = ?18
 where shard = ?1 and instance = ?2 and number = ?3
 """
+ANSWER_CALL = """
+update wait set state = 'answered'
+where shard = ?1 and instance = ?2 and number = ?3 and attempt = ?4 and state = 'held' and kind = 'activity'
+"""
 DELETE_WAIT = "delete from wait where shard = ?1 and instance = ?2 and number = ?3"
 SELECT_WAITS = f"select {WAIT_COLUMNS} from wait where shard = ?1 and instance = ?2 order by number"
 SELECT_OPEN_CALLS = f"""

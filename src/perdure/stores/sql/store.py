@@ -140,6 +140,24 @@ class SqlStore:
     async def purge(self, shard: int, ids: Sequence[str]) -> list[str]:
         return await self._write(instances.purge, shard, ids)
 
+    # Transactions
+
+    async def transact(self, lease: Lease, id: str, number: int, attempt: int, work: Callable[[Any], Mail]) -> Outcome:
+        return await self._write(self._transact, lease, id, number, attempt, work)
+
+    def _transact(
+        self, connection: Connection, lease: Lease, id: str, number: int, attempt: int, work: Callable[[Any], Mail]
+    ) -> Outcome:
+        epoch, owned, _ = reads.lease(connection, lease.shard)
+        if epoch != lease.epoch or not owned:
+            return Outcome.FENCED
+        if not connection.change(statements.ANSWER_CALL, (lease.shard, id, number, attempt)):
+            return Outcome.CONFLICT
+        mail = work(connection.guest())
+        (delivery,) = instances.deliver(connection, lease.shard, [mail])
+        assert delivery == Delivery.DELIVERED, f"the result of call {number} of {id!r} is {delivery}"
+        return Outcome.COMMITTED
+
     # Leases
 
     async def acquire(self, app: str, owner: str) -> list[Lease]:
