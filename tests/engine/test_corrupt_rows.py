@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import App, wait_for_event
+from perdure import App, Client, WorkflowCancelled, wait_for_event
 
 CORRUPTIONS = {
     "head, custom status": "update head set custom_status = '{}' where id = 'w0'",
@@ -65,3 +65,135 @@ def test_a_row_that_cannot_be_read_harms_its_own_instance_alone(tmp_path: Path, 
     before = time.process_time()
     assert asyncio.run(go_on()) == [7, 7, 7]
     assert time.process_time() - before < 5
+
+
+LOST_WAITS = {
+    "activity, deleted": ("slow", "delete from wait where instance = 'w0'", "wait 1: history leaves open activity nap"),
+    "activity, kind": ("slow", "update wait set kind = 'zzz' where instance = 'w0'", "zzz nap"),
+    "activity, state": ("slow", "update wait set state = 'zzz' where instance = 'w0'", "activity nap (zzz"),
+    "activity, answered": ("slow", "update wait set state = 'answered' where instance = 'w0'", "nap (answered"),
+    "child, deleted": ("parent", "delete from wait where instance = 'w0'", "wait 1: history leaves open child idle"),
+    "child, kind": ("parent", "update wait set kind = 'zzz' where instance = 'w0'", "zzz idle"),
+    "timer, deleted": ("sleeper", "delete from wait where instance = 'w0'", "wait 1: history leaves open timer"),
+    "timer, kind": ("sleeper", "update wait set kind = 'child' where instance = 'w0'", "child timer"),
+    "timer, due": ("sleeper", "update wait set due = null where instance = 'w0'", "timer timer (held, due None"),
+    "history, deleted": (
+        "sleeper",
+        "delete from history where instance = 'w0'; update wait set due = 1 where instance = 'w0'",
+        "history leaves open nothing, the store holds timer",
+    ),
+    "history and wait, deleted": (
+        "idle",
+        "delete from history where instance = 'w0'; delete from wait where instance = 'w0'",
+        "tell its start",
+    ),
+    "start mail, deleted": ("unknown", "delete from mail where instance = 'w0'", "tell its start"),
+}
+
+
+def waiting(store: str) -> App:
+    app = App("waiting", store=store, drain_seconds=0.1)
+
+    @app.activity
+    async def nap() -> None:
+        await asyncio.sleep(30)
+
+    @app.workflow
+    async def idle() -> int:
+        return await wait_for_event("Go", int)
+
+    @app.workflow
+    async def slow() -> None:
+        await nap()
+
+    @app.workflow
+    async def parent() -> None:
+        await idle()
+
+    @app.workflow
+    async def sleeper() -> None:
+        await asyncio.sleep(3_600)
+
+    return app
+
+
+async def begin_waiting(store: str, name: str) -> None:
+    if name == "unknown":
+        async with Client(store, app_id="waiting") as client:
+            await client.workflow("idle").with_options(id="w0").start()
+        return
+    async with waiting(store) as app:
+        await app.client.workflow(name).with_options(id="w0").start()
+        await asyncio.sleep(0.2)
+
+
+def attack(path: Path, statements: str) -> None:
+    with sqlite3.connect(path) as connection:
+        assert all(connection.execute(one).rowcount > 0 for one in statements.split(";"))
+    connection.close()
+
+
+@pytest.mark.parametrize("case", LOST_WAITS)
+def test_a_wait_that_is_lost_stalls_its_run_instead_of_letting_it_wait_for_ever(tmp_path: Path, case: str) -> None:
+    name, statements, told = LOST_WAITS[case]
+    path = tmp_path / "waiting.db"
+
+    async def stall() -> tuple[str, str]:
+        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+            while (halt := (await app.client.get("w0").state()).stalled) is None:
+                await asyncio.sleep(0.01)
+            return halt.reason, halt.description
+
+    asyncio.run(begin_waiting(f"sqlite:///{path}", name))
+    attack(path, statements)
+    reason, description = asyncio.run(stall())
+    assert reason in ("wait-corrupt", "history-corrupt")
+    assert told in description
+
+
+EVENT_WAITS = {
+    "deleted": "delete from wait where instance = 'w0'",
+    "kind": "update wait set kind = 'zzz' where instance = 'w0'",
+}
+
+
+@pytest.mark.parametrize("case", EVENT_WAITS)
+def test_a_lost_wait_for_an_event_is_put_right_from_the_code(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "waiting.db"
+
+    async def heal() -> tuple[str, int]:
+        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+            handle = app.client.get("w0")
+            while (told := await handle.explain()).cause != "event":
+                await asyncio.sleep(0.01)
+            await handle.raise_event("Go", 7)
+            return told.sentence, await handle.result(5)
+
+    asyncio.run(begin_waiting(f"sqlite:///{path}", "idle"))
+    attack(path, EVENT_WAITS[case])
+    sentence, result = asyncio.run(heal())
+    assert "'go'" in sentence
+    assert result == 7
+
+
+def test_a_run_that_waits_for_nothing_by_its_own_code_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/forever.db"
+    app = App("forever", store=url)
+
+    @app.workflow
+    async def until_cancelled() -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> object:
+        async with app:
+            handle = await app.client.workflow("until_cancelled").with_options(id="w0").start()
+        async with asyncio.timeout(10), app:
+            handle = app.client.get("w0")
+            await asyncio.sleep(0.3)
+            state = await handle.state()
+            await handle.cancel()
+            with pytest.raises(WorkflowCancelled):
+                await handle.result(5)
+            return state.stalled
+
+    assert asyncio.run(scenario()) is None

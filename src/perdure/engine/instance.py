@@ -18,6 +18,7 @@ from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hol
 from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
+from perdure.history.audit import discrepancy, relist
 from perdure.history.delivery import Gate
 from perdure.history.draft import Draft
 from perdure.history.events import (
@@ -248,6 +249,23 @@ class Instance:
         else:
             self._take_turn()
 
+    def examine(self) -> None:
+        """Hold what the store has of the run against its code, which nothing else may ever wake."""
+        if self._closed or self._busy or self._mailbox or self._live is not None:
+            return
+        if not self._segments:
+            found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
+        else:
+            found = self._open()
+        self._busy = True
+        if isinstance(found, Stall):
+            self._hold([], found)
+            return
+        self._live = found
+        draft = Draft(self.head, self.waits, self._at)
+        relist(draft, found.listening())
+        self._commit(draft)
+
     def _accept(self, batch: list[Message]) -> list[Any]:
         """The events of a batch that the run takes. The others are dropped, and counted."""
         accepted: list[Any] = []
@@ -328,16 +346,22 @@ class Instance:
             head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags
         )
         live = self._services.executor.open(identity)
-        if not history or isinstance(live, Stall):
+        if not (history or self.waits) or isinstance(live, Stall):
             return live
         self._events = sum(len(events) for events in history)
         self._gate = Gate()
-        stall = live.replay(history, self._gate)
+        stall = live.replay(history, self._gate) or self._audit(history)
         if stall is not None:
             live.close()
             return stall
         self._segments = ()
         return live
+
+    def _audit(self, history: list[list[Any]]) -> Stall | None:
+        """What is wrong with the wait rows, because a call without its row is never answered."""
+        has_mail = any(message.stored for message in (*self._batch, *self._mailbox))
+        found = discrepancy((event for events in history for event in events), self.waits, has_mail)
+        return Stall("wait-corrupt", f"the waits of {self.id!r} are damaged: {found}") if found else None
 
     def _too_long(self) -> Stall | None:
         """A history beyond its bound stands still, before it can no longer be replayed in reasonable time."""

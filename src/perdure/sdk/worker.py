@@ -50,6 +50,10 @@ class LiveRun:
                 return stall
         return None
 
+    def listening(self) -> dict[int, str]:
+        """The external events that the code waits for, by number."""
+        return self._run.listening()
+
     def close(self) -> None:
         self._run.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from perdure.errors import StoreCorrupt
-from perdure.stores.contract import Head, Loaded, Page, Query
+from perdure.stores.contract import Head, Lease, Loaded, Page, Query
 from perdure.stores.rules import write_cursor
 from perdure.stores.sql import rows, statements
 from perdure.stores.sql.connection import Connection, Row
@@ -106,6 +106,10 @@ def _load(connection: Connection, shard: int, head: Head) -> Loaded:
         records(connection, rows.wait_of, statements.SELECT_WAITS, key),
         [seen for (seen,) in connection.rows(statements.SELECT_SEEN, key)],
     )
+
+
+def stranded(connection: Connection, lease: Lease, after: str, limit: int) -> list[str]:
+    return [id for (id,) in connection.rows(statements.SELECT_STRANDED, (lease.shard, lease.app, after, limit))]
 
 
 def find(connection: Connection, query: Query, position: Position | None, limit: int) -> Page:

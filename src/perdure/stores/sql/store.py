@@ -166,6 +166,9 @@ class SqlStore:
         values = (lease.shard, until, *after, limit)
         return await self._read(reads.records, lambda row: Due(lease.shard, *row), statements.SELECT_DUE, values)
 
+    async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
+        return await self._read(reads.stranded, lease, after, limit)
+
     async def watch(self) -> AsyncIterator[None]:
         # Asked of the connection that writes, because its own writes are no news to it.
         pause = WATCH_SECONDS_MIN
