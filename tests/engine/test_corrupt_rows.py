@@ -18,6 +18,8 @@ CORRUPTIONS = {
     "history, unknown event": """update history set events = '[{"type":"Never"}]' where instance = 'w0'""",
     "wait, input": "update wait set input = 'zzz' where instance = 'w0'",
     "wait, options": "update wait set options = '{{z' where instance = 'w0'",
+    "wait, due": "update wait set due = 'zzz' where instance = 'w0'",
+    "wait, name": "update wait set name = x'ff' where instance = 'w0'",
     "mail, no JSON": "insert into mail (shard, instance, key, number, event, at) "
     "select shard, id, 'bad', 99, 'zzz', 0 from head where id = 'w0'",
 }
@@ -35,6 +37,10 @@ def parted(store: str) -> App:
     async def patient(seconds: float) -> int:
         await pause(seconds)
         return await wait_for_event("go", int)
+
+    @app.workflow
+    async def brief(seconds: float) -> float:
+        return await pause(seconds)
 
     return app
 
@@ -129,7 +135,7 @@ async def begin_waiting(store: str, name: str) -> None:
 
 def attack(path: Path, statements: str) -> None:
     with sqlite3.connect(path) as connection:
-        assert all(connection.execute(one).rowcount > 0 for one in statements.split(";"))
+        assert all(connection.execute(one).rowcount != 0 for one in statements.split(";"))
     connection.close()
 
 
@@ -197,3 +203,45 @@ def test_a_run_that_waits_for_nothing_by_its_own_code_is_left_alone(tmp_path: Pa
             return state.stalled
 
     assert asyncio.run(scenario()) is None
+
+
+UNREADABLE_WAITS = """
+update wait set input = 'zzz' where instance = 'w0';
+with recursive n(x) as (select 100 union all select x + 1 from n where x < 1200)
+insert into wait (shard, instance, number, kind, name, since, attempt, state, input)
+select shard, id, x, 'activity', 'pause', 0, 1, 'held', 'zzz' from head, n where id = 'w0'
+"""
+UNREADABLE_MAIL = """
+with recursive n(x) as (select 100 union all select x + 1 from n where x < 1200)
+insert into mail (shard, instance, number, key, event, at)
+select shard, id, x, 'bad' || x, case x when 100 then 'zzz' else x'ff' end, 0 from head, n where id = 'w0'
+"""
+
+
+def paged(path: Path, rows: str, name: str, seconds: float) -> float:
+    """What w1 returns when the rows of w0 before it cannot be read."""
+
+    async def begin() -> None:
+        async with parted(f"sqlite:///{path}") as app:
+            await app.client.workflow("patient").with_options(id="w0").start(30)
+            await app.client.workflow(name).with_options(id="w1").start(seconds)
+            await asyncio.sleep(0.2)
+        if name == "patient":
+            async with Client(f"sqlite:///{path}") as client:
+                await client.get("w1").raise_event("go", 7)
+
+    async def go_on() -> float:
+        async with asyncio.timeout(10), parted(f"sqlite:///{path}") as app:
+            return await app.client.get("w1").result()
+
+    asyncio.run(begin())
+    attack(path, rows)
+    return asyncio.run(go_on())
+
+
+def test_a_page_of_waits_that_cannot_be_read_hides_no_other_page(tmp_path: Path) -> None:
+    assert paged(tmp_path / "parted.db", UNREADABLE_WAITS, "brief", 0.5) == 0.5
+
+
+def test_a_page_of_mail_that_cannot_be_read_hides_no_other_page(tmp_path: Path) -> None:
+    assert paged(tmp_path / "parted.db", UNREADABLE_MAIL, "patient", 0) == 7

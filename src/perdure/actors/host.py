@@ -225,7 +225,7 @@ class Host:
             for mail in page:
                 if (mail.instance, mail.key) not in taken:  # because the page may be older than the commit that took it
                     self.receive(mail)
-            if len(page) < MAIL_PAGE:
+            if not page:  # because a short page may be one of whose rows some cannot be read
                 return self._mail_seconds
             after = page[-1].instance
 
@@ -266,7 +266,7 @@ class Host:
         while True:
             page = await self._store.due(self.lease, until, DUE_PAGE, after)
             self._window.take_in(page)
-            if len(page) < DUE_PAGE:
+            if not page:
                 return
             after = (page[-1].due, page[-1].instance, page[-1].number)
 

@@ -419,7 +419,10 @@ class Leases(Protocol):
 
 
 class Wake(Protocol):
-    """What the owner of a shard must look at."""
+    """What the owner of a shard must look at.
+
+    Pages go on until one is empty: a shorter one is not the last, because rows that cannot be read are left out.
+    """
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
         """Open activity calls of runs that are neither finished nor suspended, by (instance, number), after the

@@ -52,8 +52,20 @@ def records(connection: Connection, record: Callable[[Row], T], sql: str, values
         raise unreadable(str(values[1]), error) from error
 
 
-def page(connection: Connection, sql: str, values: Sequence[Any], limit: int) -> list[Row]:
-    """At least `limit` rows, if there are as many, that end between two instances (the first column)."""
+def page(connection: Connection, record: Callable[[Row], T], sql: str, shard: int, after: str, limit: int) -> list[T]:
+    """The readable ones of the next rows that end between two instances; empty only if no row is left.
+
+    As many rows as `limit` are read, or more to the end of an instance; the first column names it.
+    """
+    while found := _rows_by_instance(connection, sql, (shard, after), limit):
+        records = list(readable(record, found))
+        if records:
+            return records
+        after = found[-1][0]
+    return []
+
+
+def _rows_by_instance(connection: Connection, sql: str, values: Sequence[Any], limit: int) -> list[Row]:
     found: list[Row] = []
     for row in connection.rows(sql, values):
         if len(found) >= limit and row[0] != found[-1][0]:

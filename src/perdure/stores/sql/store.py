@@ -153,12 +153,11 @@ class SqlStore:
     # Wake
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
-        found = await self._read(reads.page, statements.SELECT_OPEN_CALLS, (lease.shard, after), limit)
-        return list(reads.readable(partial(rows.open_call_of, lease.shard), found))
+        call = partial(rows.open_call_of, lease.shard)
+        return await self._read(reads.page, call, statements.SELECT_OPEN_CALLS, lease.shard, after, limit)
 
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
-        found = await self._read(reads.page, statements.SELECT_PRESENT_MAIL, (lease.shard, after), limit)
-        return list(reads.readable(rows.mail_of, found))
+        return await self._read(reads.page, rows.mail_of, statements.SELECT_PRESENT_MAIL, lease.shard, after, limit)
 
     async def due(
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
