@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perdure import App, Client, WorkflowCancelled, wait_for_event
+from perdure import App, Client, Retry, WorkflowCancelled, WorkflowTerminated, wait_for_event
 
 CORRUPTIONS = {
     "head, custom status": "update head set custom_status = '{}' where id = 'w0'",
@@ -78,6 +78,16 @@ LOST_WAITS = {
     "activity, kind": ("slow", "update wait set kind = 'zzz' where instance = 'w0'", "zzz nap"),
     "activity, state": ("slow", "update wait set state = 'zzz' where instance = 'w0'", "activity nap (zzz"),
     "activity, answered": ("slow", "update wait set state = 'answered' where instance = 'w0'", "nap (answered"),
+    "activity, options": (
+        "slow",
+        "update wait set options = '{z' where instance = 'w0'",
+        "the options of activity nap",
+    ),
+    "activity, options of a retry": (
+        "slow",
+        "update wait set options = '[]', due = since + 2500000 where instance = 'w0'",
+        "the options of activity nap",
+    ),
     "child, deleted": ("parent", "delete from wait where instance = 'w0'", "wait 1: history leaves open child idle"),
     "child, kind": ("parent", "update wait set kind = 'zzz' where instance = 'w0'", "zzz idle"),
     "timer, deleted": ("sleeper", "delete from wait where instance = 'w0'", "wait 1: history leaves open timer"),
@@ -245,3 +255,62 @@ def test_a_page_of_waits_that_cannot_be_read_hides_no_other_page(tmp_path: Path)
 
 def test_a_page_of_mail_that_cannot_be_read_hides_no_other_page(tmp_path: Path) -> None:
     assert paged(tmp_path / "parted.db", UNREADABLE_MAIL, "patient", 0) == 7
+
+
+def test_a_row_put_right_lets_its_run_go_on_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "waiting.db"
+
+    async def until(stalled: bool) -> None:
+        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+            while ((await app.client.get("w0").state()).stalled is None) is stalled:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(begin_waiting(f"sqlite:///{path}", "slow"))
+    attack(path, "update wait set options = '{z' where instance = 'w0'")
+    asyncio.run(until(stalled=True))
+    attack(path, "update wait set options = null where instance = 'w0'")
+    asyncio.run(until(stalled=False))
+
+
+def test_a_kept_failure_of_a_call_whose_options_are_lost_keeps_its_run_still_and_endable(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/kept.db"
+
+    def program(spins: bool) -> App:
+        app = App("kept", store=url, drain_seconds=0.1)
+
+        @app.activity(retry=Retry(max_attempts=2))
+        async def fails() -> None:
+            await asyncio.sleep(0.3)
+            raise ValueError("no")
+
+        @app.workflow
+        async def main() -> None:
+            call = asyncio.ensure_future(fails())
+            await wait_for_event("go")
+            while spins:
+                await asyncio.sleep(0)
+            await call
+
+        return app
+
+    async def stall() -> None:
+        async with program(spins=True) as app:
+            handle = await app.client.workflow("main").with_options(id="w0").start()
+            await handle.raise_event("go")
+            await asyncio.sleep(1)
+            assert (await handle.state()).stalled.reason == "turn-too-long"
+
+    async def go_on() -> str:
+        async with asyncio.timeout(10), program(spins=False) as app:
+            handle = app.client.get("w0")
+            await handle.resume()
+            while (halt := (await handle.state()).stalled).reason == "turn-too-long":
+                await asyncio.sleep(0.01)
+            await handle.terminate()
+            with pytest.raises(WorkflowTerminated):
+                await handle.result(5)
+            return halt.description
+
+    asyncio.run(stall())
+    attack(tmp_path / "kept.db", "update wait set options = '{z' where instance = 'w0'")
+    assert "the options of activity fails" in asyncio.run(go_on())

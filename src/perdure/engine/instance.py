@@ -248,10 +248,13 @@ class Instance:
             self._retries_again = True  # because the turn in flight may hold its messages and leave
         else:
             self._take_turn()
+            self.examine()  # because there may be no message to try
 
     def examine(self) -> None:
-        """Hold what the store has of the run against its code, which nothing else may ever wake."""
-        if self._closed or self._busy or self._mailbox or self._live is not None:
+        """Hold what the store has of the run against its code, because nothing else may ever wake it."""
+        has_work = self._busy or self._mailbox or self._live is not None
+        rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
+        if self._closed or has_work or rests:
             return
         if not self._segments:
             found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
@@ -262,7 +265,7 @@ class Instance:
             self._hold([], found)
             return
         self._live = found
-        draft = Draft(self.head, self.waits, self._at)
+        draft = self._settle([])
         relist(draft, found.listening())
         self._commit(draft)
 
@@ -311,7 +314,10 @@ class Instance:
     def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
         if self.head.status in FINISHED:
             return None
-        retry = decode_options(wait.options).retry
+        try:
+            retry = decode_options(wait.options).retry
+        except ValueError:
+            return None  # because the audit of the replay that must follow lets the run stand still
         return next_attempt(retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
 
     def _execute(self, events: list[Any]) -> None:

@@ -168,6 +168,7 @@ class Shard:
             log.error(
                 "the options of call %d of %r cannot be read, so it is not run: %s", wait.number, address[0], error
             )
+            self.host.visit(address[0], _examine)
 
     def cancel_attempt(self, address: Address) -> None:
         self.attempts.cancel(address)

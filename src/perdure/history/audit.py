@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from perdure.history.draft import Draft
 from perdure.history.events import ActivityScheduled, AnyEvent, ChildCreated, TimerCreated
 from perdure.history.fork import still_open
+from perdure.history.options import decode_options
 from perdure.stores.contract import Wait, WaitKind, is_endless
 
 _KINDS: dict[type, str] = {ActivityScheduled: "activity", TimerCreated: "timer", ChildCreated: "child"}
@@ -24,7 +25,17 @@ def discrepancy(events: Iterable[AnyEvent], waits: Mapping[int, Wait], has_mail:
         found = None if wait is None else (wait.kind, _name(wait))
         if expected != found or (wait is not None and is_endless(wait, has_mail)):
             return f"wait {number}: history leaves open {_called(expected)}, the store holds {_told(wait)}"
+        if wait is not None and not _has_options(wait):
+            return f"wait {number}: the options of {_told(wait)} cannot be read"
     return None
+
+
+def _has_options(wait: Wait) -> bool:
+    try:
+        decode_options(wait.options)
+    except ValueError:
+        return False
+    return True
 
 
 def relist(draft: Draft, listening: Mapping[int, str]) -> None:
