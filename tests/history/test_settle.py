@@ -226,9 +226,16 @@ def test_the_start_sets_the_run_going_and_its_bound():
 
 def test_suspension_is_a_field_of_its_own_and_resume_lifts_stalls_too():
     held = turn(events=(RunSuspended(reason=encode("why"), by="Ada"),)).new_head()
-    assert (held.status, held.suspended.reason, held.suspended.by) == ("running", '"why"', "Ada")
+    assert (held.status, held.suspended.reason, held.suspended.by) == ("running", "why", "Ada")
     free = turn(events=(RunResumed(),), head=held).new_head()
     assert (free.suspended, free.stalled) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "reason, told", [(None, ""), (encode('say "hi"'), 'say "hi"'), (encode(""), ""), (encode({"a": 1}), '{"a":1}')]
+)
+def test_the_reason_of_a_suspension_is_its_text(reason, told):
+    assert turn(events=(RunSuspended(reason=reason),)).new_head().suspended.reason == told
 
 
 def test_what_a_newer_version_keeps_in_more_survives_a_turn():

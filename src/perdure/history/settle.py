@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from perdure.clock import LATEST
 from perdure.codec import Payload
 from perdure.history.actions import (
@@ -104,8 +106,18 @@ def start_head(draft: Draft, event: RunStarted) -> None:
 
 
 def _suspend(draft: Draft, event: RunSuspended) -> None:
-    reason = bytes(event.reason.data).decode() if event.reason else ""
-    draft.fields["suspended"] = Halt(reason=reason, since=draft.at, by=event.by)
+    draft.fields["suspended"] = Halt(reason=_words(event.reason), since=draft.at, by=event.by)
+
+
+def _words(payload: Payload | None) -> str:
+    """What a payload tells people: text as itself, anything else as it is stored."""
+    if payload is None:
+        return ""
+    stored = bytes(payload.data)
+    try:
+        return msgspec.json.decode(stored, type=str)
+    except ValueError:
+        return stored.decode()
 
 
 def _resume(draft: Draft, event: RunResumed) -> None:
