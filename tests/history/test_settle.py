@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from perdure import errors
 from perdure.codec import encode
 from perdure.history.actions import (
     START_WAIT,
@@ -86,7 +87,7 @@ def test_results_close_what_they_answer():
 
 def test_taking_back_is_recorded_and_closes():
     draft = turn(CancelActivity(number=1), CancelTimer(number=2), StopWaiting(number=-10))
-    assert names(draft) == ["TurnStarted", "ActivityCanceled", "TimerCanceled"]
+    assert names(draft) == ["TurnStarted", "ActivityCancelled", "TimerCancelled"]
     assert draft.closed == [1, 2, -10]
 
 
@@ -193,6 +194,12 @@ def test_a_parent_hears_how_its_child_ended(status, kind):
     assert (mail.instance, mail.execution, mail.generation) == ("boss", "e0", 3)
     assert type(event).__name__ == kind
     assert event.number == 7
+
+
+@pytest.mark.parametrize("status", ["failed", "canceled", "terminated"])
+def test_a_child_without_a_failure_fails_its_parent_by_the_name_of_an_error_that_is_there(status):
+    (mail,) = turn(CompleteRun(status=status), head=CHILD).mail
+    assert issubclass(getattr(errors, decode_event(mail.event).failure.type), errors.OutcomeError)
 
 
 def test_continuing_erases_and_sends_itself_the_start_and_what_is_carried_over():

@@ -31,9 +31,9 @@ from perdure.history.actions import (
 from perdure.history.creation import child_id, creation, execution_of, parent_call, parent_of, pending_head
 from perdure.history.draft import Draft
 from perdure.history.events import (
-    ActivityCanceled,
+    ActivityCancelled,
     ActivityScheduled,
-    ChildCanceled,
+    ChildCancelled,
     ChildCompleted,
     ChildCreated,
     ChildFailed,
@@ -48,7 +48,7 @@ from perdure.history.events import (
     RunStarted,
     RunSuspended,
     RunTerminated,
-    TimerCanceled,
+    TimerCancelled,
     TimerCreated,
     encode_event,
 )
@@ -169,7 +169,7 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
 def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
-    draft.events.append(ActivityCanceled(at=draft.at, number=action.number))
+    draft.events.append(ActivityCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
 
@@ -230,7 +230,7 @@ def _cancel_child(draft: Draft, action: CancelChild) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
     wait = draft.waits.get(action.number)
-    draft.events.append(ChildCanceled(at=draft.at, number=action.number))
+    draft.events.append(ChildCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
     if wait is not None and wait.on is not None:
         draft.send(wait.on, RunCancelRequested(at=draft.at, reason=action.reason or "the parent no longer waits"))
@@ -290,7 +290,7 @@ def _create_timer(draft: Draft, action: CreateTimer) -> None:
 def _cancel_timer(draft: Draft, action: CancelTimer) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
-    draft.events.append(TimerCanceled(at=draft.at, number=action.number))
+    draft.events.append(TimerCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
 
@@ -377,11 +377,18 @@ def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | No
     if status == Status.COMPLETED:
         event = ChildCompleted(at=draft.at, number=parent.number, result=output)
     else:
-        fallback = Failure(
-            type=f"Workflow{status.capitalize()}", message=f"child workflow {draft.head.id!r} was {status}"
-        )
+        type, ended = _ENDED[status]
+        fallback = Failure(type=type, message=f"child workflow {draft.head.id!r} {ended}")
         event = ChildFailed(at=draft.at, number=parent.number, failure=failure or fallback)
     draft.send(parent.instance, event, parent.execution, parent.generation)
+
+
+_ENDED: dict[str, tuple[str, str]] = {
+    Status.FAILED: ("WorkflowFailed", "failed"),
+    Status.CANCELED: ("WorkflowCancelled", "was cancelled"),
+    Status.TERMINATED: ("WorkflowTerminated", "was terminated"),
+}
+"""What a parent is told of a child that left no failure: the error's class as its type, and the end in words."""
 
 
 _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
