@@ -20,7 +20,7 @@ from perdure.errors import (
     WorkflowFailed,
     WorkflowTerminated,
 )
-from perdure.history.events import EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
+from perdure.history.events import AnyEvent, EventRaised, RunCancelRequested, RunResumed, RunSuspended, RunTerminated
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
 from perdure.sdk.failures import to_exception
@@ -169,8 +169,8 @@ class Handle(Generic[R]):
         new_id, execution = await self._client.gateway.rerun(self.id, from_event, id, payload, replace)
         return Handle(self._client, new_id, execution, self._type)
 
-    async def history(self) -> AsyncIterator[Any]:
-        """The events of the current run, oldest first."""
+    async def history(self) -> AsyncIterator[AnyEvent]:
+        """The events of the current run, oldest first; their types are in `perdure.events`."""
         after: int | None = 0
         while after is not None:
             events, after = await self._client.gateway.events(self.id, after, LIST_PAGE)
