@@ -521,6 +521,7 @@ def test_an_unknown_filter_is_named(app, run):
             for batch in (
                 app.client.purge_all,
                 app.client.cancel_all,
+                app.client.suspend_all,
                 app.client.resume_all,
                 app.client.terminate_all,
             ):

@@ -300,6 +300,10 @@ class Client:
         """Cancel the unfinished instances that `list` would give; how many."""
         return await self._each(lambda handle: handle.cancel(reason), _UNFINISHED, filters)
 
+    async def suspend_all(self, reason: str = "", **filters: Any) -> int:
+        """Suspend the unfinished instances that `list` would give; how many."""
+        return await self._each(lambda handle: handle.suspend(reason), _UNFINISHED, filters)
+
     async def resume_all(self, reason: str = "", **filters: Any) -> int:
         """Resume the unfinished instances that `list` would give; how many."""
         return await self._each(lambda handle: handle.resume(reason), _UNFINISHED, filters)
