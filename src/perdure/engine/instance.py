@@ -610,6 +610,7 @@ class Instance:
         else:
             batch, self._batch = self._batch, _EMPTY
             again = [message for message in batch if not message.stored] + again
+            self._retries_again |= self._retrying  # because the stall has not been tried again yet
         self._leave(again)
 
     def _refusal(self, outcome: contract.Outcome) -> Exception | None:
