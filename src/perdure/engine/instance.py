@@ -152,7 +152,12 @@ class Instance:
 
     @property
     def is_idle(self) -> bool:
-        return not self._busy and (not self._mailbox or self._rests())
+        return not self._busy and (not self._mailbox or self.rests)
+
+    @property
+    def rests(self) -> bool:
+        """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
+        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
 
     def tell(self, message: Message) -> None:
         self._mailbox.append(message)
@@ -195,7 +200,7 @@ class Instance:
     # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        if self._closed or not self._mailbox or self._rests():
+        if self._closed or not self._mailbox or self.rests:
             return
         batch = self._batch = self._mailbox
         self._mailbox = []
@@ -227,10 +232,6 @@ class Instance:
         if self._asleep and RunCancelRequested in kinds:
             return True
         return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
-
-    def _rests(self) -> bool:
-        """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
-        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
 
     def _is_held(self, batch: list[Message]) -> bool:
         """Whether messages have to wait: for a node with code, for the start time, or for an end of the stall."""
