@@ -155,9 +155,11 @@ def test_a_wait_that_is_lost_stalls_its_run_instead_of_letting_it_wait_for_ever(
     path = tmp_path / "waiting.db"
 
     async def stall() -> tuple[str, str]:
+        opened = time.time_ns() // 1_000
         async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
             while (halt := (await app.client.get("w0").state()).stalled) is None:
                 await asyncio.sleep(0.01)
+            assert halt.since >= opened
             return halt.reason, halt.description
 
     asyncio.run(begin_waiting(f"sqlite:///{path}", name))

@@ -257,6 +257,7 @@ class Instance:
         rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
         if self._closed or has_work or rests:
             return
+        self._at = max(self._services.clock.now(), self.head.updated)
         if not self._segments:
             found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
         else:
