@@ -7,6 +7,7 @@ such cell; as a script, `python examples/notebook.py`, they run one after the ot
 import asyncio
 
 from perdure import App, Handle
+from perdure.events import ActivityCompleted
 
 app = App("notebook")
 
@@ -41,8 +42,8 @@ async def start_something() -> Handle[list[str]]:
 
 async def look_at_it(handle: Handle[list[str]]) -> None:
     """`(await handle.state()).status`, and its history as a list."""
-    events = [type(event).__name__ async for event in handle.history()]
-    print((await handle.state()).status.value, "after", events.count("ActivityCompleted"), "activities")
+    ended = [event async for event in handle.history() if isinstance(event, ActivityCompleted)]
+    print((await handle.state()).status.value, "after", len(ended), "activities")
 
 
 async def close_the_app() -> None:

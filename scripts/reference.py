@@ -99,6 +99,7 @@ def _page(title: str, lines: Iterator[str]) -> str:
 def _api() -> Iterator[str]:
     yield "Import them from `perdure`. Times are seconds unless a line says otherwise."
     yield "Errors have [a page of their own](errors.md)."
+    yield "So have the [events](events.md), which are in `perdure.events`."
     for title, names in (*GROUPS.items(), ("Further names", _further())):
         if not names:
             continue
@@ -227,6 +228,7 @@ def _events() -> Iterator[str]:
     yield "[The event model](../concepts/events.md) says what they are for."
     yield "Times are microseconds since 1970 UTC."
     yield "## Events"
+    yield "Import them from `perdure.events`; `Handle.history` gives them."
     yield _doc(events)
     yield "Every event has these:"
     yield _fields(events.Event)

@@ -17,6 +17,7 @@ from perdure import (
     continue_as_new,
     wait_for_event,
 )
+from perdure.events import ActivityCompleted
 
 
 @dataclass
@@ -101,6 +102,9 @@ async def outside(order: Order) -> None:
     assert_type(await handle.result(timeout=5), Receipt)
     assert_type(await handle.state(), InstanceState)
     assert_type(await handle.rerun(2, input=order), Handle[Receipt])
+    async for event in handle.history():
+        if isinstance(event, ActivityCompleted):
+            assert_type(event.number, int)
     assert_type(await handle.purge(), int)
     assert_type(await (await parent.start(order, times=2)).result(), int)
 

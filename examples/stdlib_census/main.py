@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from verdict import Verdict, judge
 
 from perdure import Client, Handle
+from perdure.events import ActivityCompleted
 
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 120.0
@@ -94,7 +95,7 @@ async def follow(handle: Handle[Any], worker: WorkerProcess, share: float) -> in
 
 async def committed_results(handle: Handle[Any]) -> int:
     """Activities whose results are in the history, and so will never run again."""
-    return len([event async for event in handle.history() if type(event).__name__ == "ActivityCompleted"])
+    return len([event async for event in handle.history() if isinstance(event, ActivityCompleted)])
 
 
 def tell(verdict: Verdict) -> None:

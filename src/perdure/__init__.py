@@ -1,5 +1,6 @@
 """Durable workflows: ordinary Python that survives crashes, restarts and deploys."""
 
+from perdure import events as events
 from perdure.app import App, Client
 from perdure.errors import (
     ActivityFailed,

@@ -293,6 +293,13 @@ class NonDeterminism(Stalled):
 
 
 class PayloadTooLarge(Stalled):
+    """A value is larger than the bound of a payload.
+
+    Raised at who passes it: to `start`, `raise_event`, `terminate` and `rerun`, and to `heartbeat` in an activity;
+    nothing is written then. The result of an activity fails its call with this type, without another attempt. In
+    workflow code, and for its result, it is a stall.
+    """
+
     code = "PERDURE-1504"
 
 

@@ -96,6 +96,7 @@ def test_batches_take_the_filters_of_list(shell):
     left = shell.lines("list", "--status", "pending")
     assert sorted(state["id"] for state in left) == ["i1", "i3", "other"]
     assert shell.text("purge", "--all", "--yes", "--status", "terminated") == "2 instances purged\n"
+    assert shell.text("suspend", "--all", "--yes", "--text", "I3") == "1 instance asked to suspend\n"
     assert shell.text("resume", "--all", "--yes") == "3 instances asked to resume\n"
     assert shell.text("cancel", "--all", "--yes", "--text", "I3") == "1 instance asked to cancel\n"
 

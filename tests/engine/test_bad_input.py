@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 import perdure
-from perdure import App, Client, PerdureError, Retry, WorkflowFailed
+from perdure import (
+    ActivityFailed,
+    App,
+    Client,
+    PerdureError,
+    Retry,
+    WorkflowFailed,
+    activity_context,
+    continue_as_new,
+    raise_event,
+    set_status,
+    wait_for_event,
+)
 from perdure.errors import (
     AlreadyRegistered,
     InvalidArgument,
@@ -23,6 +35,8 @@ from perdure.errors import (
     UnknownConfiguration,
 )
 
+HUGE = "x" * 9_000_000
+HUGE_TOLD = "bound is 8,388,608"
 CODE = re.compile(r"\[PERDURE-1\d{3}\]$")
 
 
@@ -45,6 +59,10 @@ async def expect_async(kind: type[PerdureError], awaitable: Any, *words: str) ->
     assert CODE.search(str(caught.value))
     for word in words:
         assert word in str(caught.value)
+
+
+async def nothing(x: object) -> None:
+    return None
 
 
 @pytest.fixture
@@ -367,10 +385,100 @@ def test_a_value_that_cannot_be_stored_is_named_by_its_path(app, run, value, pat
 def test_a_value_over_the_bound_is_refused_where_it_is_passed(app, run):
     async def scenario():
         async with app:
-            await expect_async(PayloadTooLarge, app.client.workflow("main").start("x" * 9_000_000), "bound")
+            await expect_async(PayloadTooLarge, app.client.workflow("main").start(HUGE), HUGE_TOLD)
+            await expect_async(PayloadTooLarge, app.workflow(name="other")(nothing).start(HUGE), HUGE_TOLD)
             return [state.id async for state in app.client.list()]
 
     assert run(scenario) == []
+
+
+def test_a_value_over_the_bound_leaves_an_instance_as_it_was(url, run):
+    app = App("bound", store=url)
+    app.workflow(name="nothing")(nothing)
+
+    @app.workflow
+    async def patient() -> int:
+        return await wait_for_event("n", int)
+
+    async def scenario():
+        async with app:
+            done = await app.client.workflow("nothing").start(1)
+            await done.result(5)
+            handle = await patient.start()
+            before = [event async for event in handle.history()]
+            await expect_async(PayloadTooLarge, handle.raise_event("n", HUGE), HUGE_TOLD)
+            await expect_async(PayloadTooLarge, handle.terminate(HUGE), HUGE_TOLD)
+            await expect_async(PayloadTooLarge, handle.suspend(HUGE), HUGE_TOLD)
+            await expect_async(PayloadTooLarge, handle.cancel(HUGE), HUGE_TOLD)
+            await expect_async(PayloadTooLarge, done.rerun(1, input=HUGE), HUGE_TOLD)
+            assert [event async for event in handle.history()] == before
+            assert len([state async for state in app.client.list()]) == 2
+            await handle.raise_event("n", 5)
+            return await handle.result(5)
+
+    assert run(scenario) == 5
+
+
+def test_an_activity_s_value_over_the_bound_fails_its_call_at_once(url, run):
+    app = App("bound", store=url)
+    attempts = []
+
+    @app.activity(retry=Retry(max_attempts=3, initial_interval=0.01))
+    async def big(how: str) -> str | None:
+        attempts.append(how)
+        if how == "heartbeat":
+            activity_context().heartbeat(HUGE)
+        return HUGE
+
+    @app.workflow
+    async def main(how: str) -> str:
+        try:
+            await big(how)
+        except ActivityFailed as error:
+            return f"{error.type}: {error}"
+        return "?"
+
+    async def scenario():
+        async with app:
+            return [await (await main.start(how)).result(5) for how in ("heartbeat", "result")]
+
+    told = run(scenario)
+    assert all(one.startswith("PayloadTooLarge: ") and "bound is 8,388,608" in one for one in told)
+    assert attempts == ["heartbeat", "result"]
+
+
+@pytest.mark.parametrize("way", ["status", "event", "result", "child", "detached", "continue"])
+def test_workflow_code_that_passes_a_value_over_the_bound_stalls_with_nothing_of_its_turn_written(url, run, way):
+    app = App("bound", store=url)
+    app.workflow(name="nothing")(nothing)
+
+    @app.workflow
+    async def main() -> str:
+        set_status("begun")
+        match way:
+            case "status":
+                set_status(HUGE)
+            case "event":
+                raise_event("other", "n", HUGE)
+            case "child":
+                await app.definitions.workflows["nothing"](HUGE)
+            case "detached":
+                await app.definitions.workflows["nothing"].start(HUGE)
+            case "continue":
+                continue_as_new(HUGE)
+        return HUGE
+
+    async def scenario():
+        async with app:
+            handle = await main.with_options(id="x").start()
+            while (state := await handle.state()).stalled is None:
+                await asyncio.sleep(0.01)
+            history = [event async for event in handle.history()]
+            return state, history, [state.id async for state in app.client.list()]
+
+    state, history, ids = run(scenario)
+    assert (state.stalled.reason, state.custom_status, history, ids) == ("payload-too-large", None, [], ["x"])
+    assert "bound is 8,388,608" in state.stalled.description
 
 
 def test_arguments_must_fit_the_function(app, run):
@@ -521,6 +629,7 @@ def test_an_unknown_filter_is_named(app, run):
             for batch in (
                 app.client.purge_all,
                 app.client.cancel_all,
+                app.client.suspend_all,
                 app.client.resume_all,
                 app.client.terminate_all,
             ):

@@ -170,8 +170,9 @@ def test_batches_act_on_what_the_filters_find(run, app):
             wait = app.client.workflow("wait")
             for n in range(60):
                 await wait.with_options(id=f"w{n}", tags={"even": str(n % 2 == 0)}).start()
-            for n in range(5):
-                await app.client.get(f"w{n}").suspend()
+            assert await app.client.suspend_all("audit", text="w1") == 11
+            held = [state async for state in app.client.list(suspended=True)]
+            assert {state.suspended.reason for state in held} == {"audit"}
             counts = [
                 await app.client.resume_all(suspended=True),
                 await app.client.cancel_all(text="w5"),
@@ -187,7 +188,7 @@ def test_batches_act_on_what_the_filters_find(run, app):
             return counts, len(left)
 
     counts, left = run(scenario)
-    assert counts[0] == 5
+    assert counts[0] == 11
     assert counts[1] == 11
     assert counts[2] == 25
     assert counts[3] == 25

@@ -1,10 +1,13 @@
 """An instance in memory: what comes for an id while a start of the same id is being refused is not lost."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perdure import App
+from perdure import App, wait_for_event
+from perdure.stores.contract import Lease, Outcome, Turn
+from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
 from perdure.stores.sql.store import SqlStore
@@ -73,3 +76,82 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
     assert asyncio.run(stalled()) == "turn-too-large"
     assert asyncio.run(resumed()) == 3_000_001
     assert sorted(runs) == ["1", "a", "b", "c"]
+
+
+class OnceRefusing(MemoryStore):
+    """Refuses the next turn, as for another sequence, once it is armed."""
+
+    armed = False
+
+    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+        if not self.armed:
+            return await super().commit(lease, turns, token)
+        self.armed = False
+        return [Outcome.CONFLICT] * len(turns)
+
+
+def spinning(store: Any, *, is_right: bool) -> App:
+    app = App("spinning", store=store)
+
+    async def wrong() -> int:
+        found = await wait_for_event("n", int)
+        while found:
+            await asyncio.sleep(0)
+        return found
+
+    async def right() -> int:
+        return await wait_for_event("n", int)
+
+    app.workflow(name="main")(right if is_right else wrong)
+    return app
+
+
+async def stall(store: Any, ids: Sequence[str]) -> None:
+    async with spinning(store, is_right=False) as app:
+        for id in ids:
+            handle = await app.client.workflow("main").with_options(id=id).start()
+            await handle.raise_event("n", 7)
+        while len([state async for state in app.client.list(stalled=True)]) < len(ids):
+            await asyncio.sleep(0.01)
+
+
+def test_a_retry_of_a_stall_that_meets_a_refused_start_reaches_the_stalled_instance(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path / 'spinning.db'}"
+
+    async def scenario() -> list[int]:
+        await stall(store, IDS)
+        async with asyncio.timeout(10), spinning(store, is_right=True) as app:
+            main = app.client.workflow("main")
+            again = [main.with_options(id=id, if_exists="return").start() for id in IDS]
+            return [await handle.result() for handle in await asyncio.gather(*again)]
+
+    assert asyncio.run(scenario()) == [7] * len(IDS)
+
+
+def test_a_retry_of_a_stall_whose_turn_is_refused_is_made_again() -> None:
+    async def scenario() -> int:
+        store = OnceRefusing()
+        await stall(store, ["x"])
+        async with asyncio.timeout(10), spinning(store, is_right=True) as app:
+            store.armed = True
+            found: int = await app.client.get("x").result()
+            assert not store.armed
+            return found
+
+    assert asyncio.run(scenario()) == 7
+
+
+def test_a_resume_whose_turn_is_refused_is_made_again() -> None:
+    async def scenario() -> int:
+        store = OnceRefusing()
+        await stall(store, ["x"])
+        async with asyncio.timeout(10), spinning(store, is_right=False) as app:
+            app.definitions.workflows.clear()
+            app.definitions.include(spinning(store, is_right=True).definitions)
+            store.armed = True
+            await app.client.get("x").resume()
+            found: int = await app.client.get("x").result()
+            assert not store.armed
+            return found
+
+    assert asyncio.run(scenario()) == 7

@@ -150,7 +150,8 @@ def test_suspended_code_stands_still_and_then_sees_everything_in_order(run, app)
     result, state, told = run(scenario)
     assert result == [1, 2, 3]
     assert state.status == "running"
-    assert "look first" in state.suspended.reason
+    assert state.suspended.reason == "look first"
+    assert told.sentence.endswith("was suspended (look first).")
     assert told.cause == "suspended"
     assert told.command == "perdure resume x"
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from perdure import errors
 from perdure.codec import encode
 from perdure.history.actions import (
     START_WAIT,
@@ -86,7 +87,7 @@ def test_results_close_what_they_answer():
 
 def test_taking_back_is_recorded_and_closes():
     draft = turn(CancelActivity(number=1), CancelTimer(number=2), StopWaiting(number=-10))
-    assert names(draft) == ["TurnStarted", "ActivityCanceled", "TimerCanceled"]
+    assert names(draft) == ["TurnStarted", "ActivityCancelled", "TimerCancelled"]
     assert draft.closed == [1, 2, -10]
 
 
@@ -195,6 +196,12 @@ def test_a_parent_hears_how_its_child_ended(status, kind):
     assert event.number == 7
 
 
+@pytest.mark.parametrize("status", ["failed", "canceled", "terminated"])
+def test_a_child_without_a_failure_fails_its_parent_by_the_name_of_an_error_that_is_there(status):
+    (mail,) = turn(CompleteRun(status=status), head=CHILD).mail
+    assert issubclass(getattr(errors, decode_event(mail.event).failure.type), errors.OutcomeError)
+
+
 def test_continuing_erases_and_sends_itself_the_start_and_what_is_carried_over():
     waits = {
         1: Wait(1, "activity", "a", 0),
@@ -226,9 +233,16 @@ def test_the_start_sets_the_run_going_and_its_bound():
 
 def test_suspension_is_a_field_of_its_own_and_resume_lifts_stalls_too():
     held = turn(events=(RunSuspended(reason=encode("why"), by="Ada"),)).new_head()
-    assert (held.status, held.suspended.reason, held.suspended.by) == ("running", '"why"', "Ada")
+    assert (held.status, held.suspended.reason, held.suspended.by) == ("running", "why", "Ada")
     free = turn(events=(RunResumed(),), head=held).new_head()
     assert (free.suspended, free.stalled) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "reason, told", [(None, ""), (encode('say "hi"'), 'say "hi"'), (encode(""), ""), (encode({"a": 1}), '{"a":1}')]
+)
+def test_the_reason_of_a_suspension_is_its_text(reason, told):
+    assert turn(events=(RunSuspended(reason=reason),)).new_head().suspended.reason == told
 
 
 def test_what_a_newer_version_keeps_in_more_survives_a_turn():

@@ -186,6 +186,7 @@ async def snapshot(store: EngineStore, lease: Lease) -> dict[str, Any]:
         "due": [await store.due(lease, 10**9, limit) for limit in (3, 1_000)],
         "recover": [await store.recover(lease, after, 3) for after in ("", "i2")],
         "mail": [await store.mail(lease, limit) for limit in (3, 1_000)],
+        "stranded": [await store.stranded(lease, after, 3) for after in ("", "i2")],
         "apps": await store.apps(),
     }
 

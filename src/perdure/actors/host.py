@@ -27,6 +27,9 @@ DUE_PAGE = 5_000
 FIRES_PER_ROUND = 1_000
 """Due waits that fire before the event loop gets its turn."""
 MAIL_PAGE = 1_000
+RESTING_MAX = 100_000
+"""Actors that have left memory and whose mail has to wait, as far as they are remembered; beyond it the oldest are
+loaded again to be asked."""
 SETTLE_LOOK_SECONDS = 0.005
 
 
@@ -38,6 +41,10 @@ class Actor(Protocol):
     @property
     def is_idle(self) -> bool:
         """No turn in flight and no message to work on."""
+
+    @property
+    def rests(self) -> bool:
+        """All of its messages lie in the store and have to wait there, until another one comes or a time is due."""
 
     def tell(self, message: Message) -> None:
         """Put a message into the mailbox; the actor takes a turn when it can."""
@@ -76,6 +83,7 @@ class Host:
         self._actors: OrderedDict[str, Actor] = OrderedDict()
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
         self._known_mail: set[tuple[str, str]] = set()
+        self._resting: dict[str, frozenset[str]] = {}
         self._taken: set[tuple[str, str]] | None = None
         self._window = Window(pace.window_seconds)
         self._mail_seconds = pace.mail_seconds
@@ -164,9 +172,18 @@ class Host:
                 return
             if actor.is_idle and actor is not newest:
                 del self._actors[id]
+                self._let_rest(actor)
                 self._put_away(actor)
                 self.evictions += 1
                 surplus -= 1
+
+    def _let_rest(self, actor: Actor) -> None:
+        """Remember the mail that it leaves, because looking for mail would else load it each time for nothing."""
+        keys = actor.untaken()
+        if keys and actor.rests:
+            self._resting[actor.id] = frozenset(keys)
+            if len(self._resting) > RESTING_MAX:
+                del self._resting[next(iter(self._resting))]
 
     async def _load_round(self) -> float | None:
         if not self._absent:
@@ -187,6 +204,7 @@ class Host:
         return 0 if self._absent else None
 
     def _activate(self, loaded: Loaded) -> Actor:
+        self._resting.pop(loaded.head.id, None)
         actor = self._restore(loaded)
         self.add(actor)
         for mail in loaded.mail:
@@ -203,6 +221,8 @@ class Host:
             return
         if actor is None:
             actor = self._actors.get(mail.instance)
+        if actor is None and mail.key in self._resting.get(mail.instance, ()):
+            return
         if actor is None:
             self.visit(mail.instance, lambda loaded: None)  # because loading hands over all of its mail
             return
@@ -225,7 +245,7 @@ class Host:
             for mail in page:
                 if (mail.instance, mail.key) not in taken:  # because the page may be older than the commit that took it
                     self.receive(mail)
-            if len(page) < MAIL_PAGE:
+            if not page:  # because a short page may be one of whose rows some cannot be read
                 return self._mail_seconds
             after = page[-1].instance
 
@@ -266,7 +286,7 @@ class Host:
         while True:
             page = await self._store.due(self.lease, until, DUE_PAGE, after)
             self._window.take_in(page)
-            if len(page) < DUE_PAGE:
+            if not page:
                 return
             after = (page[-1].due, page[-1].instance, page[-1].number)
 

@@ -127,20 +127,11 @@ def _halt(halt: Halt | None) -> dict[str, Any] | None:
     if halt is None:
         return None
     return {
-        "reason": reason(halt),
+        "reason": halt.reason,
         "since": _time(to_datetime(halt.since)),
         "description": halt.description,
         "line": halt.line,
     }
-
-
-def reason(halt: Halt) -> str:
-    """The reason of a suspension is stored as JSON text, that of a stall is a code."""
-    try:
-        told = json.loads(halt.reason)
-    except ValueError:
-        return halt.reason
-    return told if isinstance(told, str) else halt.reason
 
 
 def _time(at: datetime | None) -> str | None:

@@ -167,7 +167,7 @@ def _facts(state: State, told: Explanation | None, now: datetime) -> Iterator[tu
     if state.suspended is not None:
         yield (
             "suspended",
-            Text(clean(f"since {clock_of(state.suspended.since)} {documents.reason(state.suspended)}")),
+            Text(clean(f"since {clock_of(state.suspended.since)} {state.suspended.reason}")),
         )
     if state.stalled is not None:
         text = f"since {clock_of(state.stalled.since)} {state.stalled.reason}: {state.stalled.description or ''}"

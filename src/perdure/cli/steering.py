@@ -79,18 +79,22 @@ async def cancel(
     return await _steer(steering, ids, selection, filters, target)
 
 
-async def suspend(*, ids: IdsArgument = None, target: Target, reason: ReasonOption = "") -> int:
+async def suspend(
+    *,
+    ids: IdsArgument = None,
+    selection: Selection,
+    filters: Filters,
+    target: Target,
+    reason: ReasonOption = "",
+) -> int:
     """Hold the code of workflows until `resume`; events and results are kept."""
-    if not ids:
-        raise InvalidArgument("suspend needs the ids of instances")
-    async with target.client(caretaker=True) as client:
-        for id in ids:
-            handle = client.get(id)
-            require_unfinished(await handle.state())
-            await handle.suspend(reason)
-            suspended = (await handle.state()).suspended is not None
-            await _report(client, handle, "suspend", "suspended" if suspended else "asked to suspend", target)
-    return 0
+    steering = Steering(
+        "suspend",
+        "asked to suspend",
+        lambda handle: handle.suspend(reason),
+        lambda client, given: client.suspend_all(reason, **given),
+    )
+    return await _steer(steering, ids, selection, filters, target)
 
 
 async def resume(
@@ -158,7 +162,7 @@ async def _steer(
         raise InvalidArgument(f"{steering.name} takes either ids, or --all with filters")
     if ids and given:
         raise InvalidArgument(f"{steering.name} takes filters only with --all")
-    async with target.client(caretaker=steering.name == "terminate") as client:
+    async with target.client(caretaker=steering.name in ("terminate", "suspend")) as client:
         if ids:
             for id in ids:
                 await _steer_one(steering, client, id, target)
@@ -181,6 +185,8 @@ async def _steer_one(steering: Steering, client: Client, id: str, target: Target
     done = steering.done
     if steering.name == "terminate" and not await _ended(client, [id]):
         done = "asked to terminate"
+    if steering.name == "suspend" and (await handle.state()).suspended is not None:
+        done = "suspended"
     await _report(client, handle, steering.name, done, target)
 
 

@@ -44,7 +44,7 @@ def of_head(head: Head) -> Explanation | None:
         return _tell(head, f"stalled:{halt.reason}", text, halt.since, f"perdure resume {head.id}")
     if head.suspended is not None:
         halt = head.suspended
-        why = f" ({halt.reason.strip(chr(34))})" if halt.reason.strip('"') else ""
+        why = f" ({halt.reason})" if halt.reason else ""
         return _tell(head, "suspended", f"{_who(head)} was suspended{why}.", halt.since, f"perdure resume {head.id}")
     return None
 

@@ -18,6 +18,7 @@ from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hol
 from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
+from perdure.history.audit import discrepancy, relist
 from perdure.history.delivery import Gate
 from perdure.history.draft import Draft
 from perdure.history.events import (
@@ -159,7 +160,12 @@ class Instance:
 
     @property
     def is_idle(self) -> bool:
-        return not self._busy and (not self._mailbox or self._rests())
+        return not self._busy and (not self._mailbox or self.rests)
+
+    @property
+    def rests(self) -> bool:
+        """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
+        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
 
     def tell(self, message: Message) -> None:
         self._mailbox.append(message)
@@ -202,7 +208,7 @@ class Instance:
     # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        if self._closed or not self._mailbox or self._rests():
+        if self._closed or not self._mailbox or self.rests:
             return
         batch = self._batch = self._mailbox
         self._mailbox = []
@@ -235,10 +241,6 @@ class Instance:
             return True
         return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
 
-    def _rests(self) -> bool:
-        """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
-        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
-
     def _is_held(self, batch: list[Message]) -> bool:
         """Whether messages have to wait: for a node with code, for the start time, or for an end of the stall."""
         kinds = {type(message.event) for message in batch}
@@ -255,6 +257,27 @@ class Instance:
             self._retries_again = True  # because the turn in flight may hold its messages and leave
         else:
             self._take_turn()
+            self.examine()  # because there may be no message to try
+
+    def examine(self) -> None:
+        """Hold what the store has of the run against its code, because nothing else may ever wake it."""
+        has_work = self._busy or self._mailbox or self._live is not None
+        rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
+        if self._closed or has_work or rests:
+            return
+        self._at = max(self._services.clock.now(), self.head.updated)
+        if not self._segments:
+            found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
+        else:
+            found = self._open()
+        self._busy = True
+        if isinstance(found, Stall):
+            self._hold([], found)
+            return
+        self._live = found
+        draft = self._settle([])
+        relist(draft, found.listening())
+        self._commit(draft)
 
     def _accept(self, batch: list[Message]) -> list[Any]:
         """The events of a batch that the run takes. The others are dropped, and counted."""
@@ -301,7 +324,10 @@ class Instance:
     def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
         if self.head.status in FINISHED:
             return None
-        retry = decode_options(wait.options).retry
+        try:
+            retry = decode_options(wait.options).retry
+        except ValueError:
+            return None  # because the audit of the replay that must follow lets the run stand still
         return next_attempt(retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
 
     def _execute(self, events: list[Any]) -> None:
@@ -336,16 +362,22 @@ class Instance:
             head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags
         )
         live = self._services.executor.open(identity)
-        if not history or isinstance(live, Stall):
+        if not (history or self.waits) or isinstance(live, Stall):
             return live
         self._events = sum(len(events) for events in history)
         self._gate = Gate()
-        stall = live.replay(history, self._gate)
+        stall = live.replay(history, self._gate) or self._audit(history)
         if stall is not None:
             live.close()
             return stall
         self._segments = ()
         return live
+
+    def _audit(self, history: list[list[Any]]) -> Stall | None:
+        """What is wrong with the wait rows, because a call without its row is never answered."""
+        has_mail = any(message.stored for message in (*self._batch, *self._mailbox))
+        found = discrepancy((event for events in history for event in events), self.waits, has_mail)
+        return Stall("wait-corrupt", f"the waits of {self.id!r} are damaged: {found}") if found else None
 
     def _too_long(self) -> Stall | None:
         """A history beyond its bound stands still, before it can no longer be replayed in reasonable time."""
@@ -602,6 +634,7 @@ class Instance:
         else:
             batch, self._batch = self._batch, _EMPTY
             again = [message for message in batch if not message.stored] + again
+            self._retries_again |= self._retrying  # because the stall has not been tried again yet
         self._leave(again)
 
     def _refusal(self, outcome: contract.Outcome) -> Exception | None:

@@ -20,6 +20,9 @@ class LiveRun(Protocol):
     def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """Bring new code to where the events of `history`, by segment, lead; what stands against it."""
 
+    def listening(self) -> dict[int, str]:
+        """The external events that the code waits for, by the number of the wait; upper and lower case are one."""
+
     def close(self) -> None:
         """Put the code away without recording anything."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from perdure.actors.committer import Committer, Settled
 from perdure.actors.host import ACTIVATIONS_MAX, Host
 from perdure.actors.message import Message
+from perdure.actors.rounds import Rounds
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.attempts import SLOTS, Address, Attempts, Running
@@ -24,6 +25,8 @@ from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, Open
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
+EXAMINE_PAUSE_SECONDS = 0.1
+"""Between two pages of instances that are examined, because they are not urgent."""
 COMMIT_SECONDS_MIN = 5.0
 """Closing waits at least so long for turns that are decided to be written."""
 Finished = Callable[[Head, RunCompleted], None]
@@ -70,6 +73,8 @@ class Shard:
         self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
         self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
         self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, slots)
+        self._examiner = Rounds("examiner", self._examine_round)
+        self._examined = ""
 
     async def open(self) -> None:
         """Take up the work: calls that were in flight, mail, due times, instances whose stall may be over."""
@@ -81,17 +86,20 @@ class Shard:
         self._is_recovering = False
         self._awake.clear()
         await self._retry_stalled()
+        self._examiner.start()
 
     async def close(self, drain_seconds: float) -> None:
         """Give attempts some time, commit what is decided, put everything away."""
         if self.commands_only:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
+        await self._examiner.stop()
         await self.attempts.drain(drain_seconds)
         await self.committer.stop(max(drain_seconds, COMMIT_SECONDS_MIN))
         await self.host.stop()
 
     async def abandon(self) -> None:
         """The lease is lost: nothing may be written any more."""
+        await self._examiner.stop()
         await self.committer.abandon()
         await self.attempts.drain(0)
         await self.host.stop()
@@ -167,6 +175,7 @@ class Shard:
             log.error(
                 "the options of call %d of %r cannot be read, so it is not run: %s", wait.number, address[0], error
             )
+            self.host.visit(address[0], _examine)
 
     def cancel_attempt(self, address: Address) -> None:
         self.attempts.cancel(address)
@@ -228,8 +237,23 @@ class Shard:
             if cursor is None:
                 return
 
+    async def _examine_round(self) -> float | None:
+        """Load those that nothing would load, because rows of them are gone: page by page, once."""
+        page = await self.store.stranded(self.lease, self._examined, RECOVER_PAGE)
+        for id in page:
+            self.host.visit(id, _examine)
+        if not page:
+            return None
+        self._examined = page[-1]
+        return EXAMINE_PAUSE_SECONDS
+
     def __repr__(self) -> str:
         return f"<Shard {self.shard} of {self.lease.app}, epoch {self.lease.epoch}: {self.host!r}, {self.attempts!r}>"
+
+
+def _examine(actor: Any) -> None:
+    if actor is not None:
+        actor.examine()
 
 
 def _unstall(actor: Any) -> None:

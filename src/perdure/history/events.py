@@ -211,7 +211,7 @@ class ActivityFailed(Event, frozen=True):
     signer: bytes | None = None
 
 
-class ActivityCanceled(Event, frozen=True):
+class ActivityCancelled(Event, frozen=True):
     number: int
 
 
@@ -243,7 +243,7 @@ class ChildFailed(Event, frozen=True):
     signer: bytes | None = None
 
 
-class ChildCanceled(Event, frozen=True):
+class ChildCancelled(Event, frozen=True):
     number: int
 
 
@@ -269,7 +269,7 @@ class TimerFired(Event, frozen=True):
     due_nanos: int = 0
 
 
-class TimerCanceled(Event, frozen=True):
+class TimerCancelled(Event, frozen=True):
     number: int
 
 
@@ -385,15 +385,15 @@ AnyEvent = (
     | ActivityScheduled
     | ActivityCompleted
     | ActivityFailed
-    | ActivityCanceled
+    | ActivityCancelled
     | ChildCreated
     | ChildCompleted
     | ChildFailed
-    | ChildCanceled
+    | ChildCancelled
     | DetachedCreated
     | TimerCreated
     | TimerFired
-    | TimerCanceled
+    | TimerCancelled
     | EventRaised
     | UpdateRequested
     | UpdateAnswered

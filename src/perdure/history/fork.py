@@ -13,11 +13,11 @@ from perdure.history.delivery import turns
 from perdure.history.draft import Draft
 from perdure.history.events import (
     CONFIRMATIONS,
-    ActivityCanceled,
+    ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
-    ChildCanceled,
+    ChildCancelled,
     ChildCompleted,
     ChildCreated,
     ChildFailed,
@@ -25,7 +25,7 @@ from perdure.history.events import (
     RunForked,
     RunStarted,
     RunSuspended,
-    TimerCanceled,
+    TimerCancelled,
     TimerCreated,
     TimerFired,
     TurnStarted,
@@ -39,14 +39,14 @@ RERUNNABLE = (ActivityScheduled, TimerCreated, ChildCreated)
 _CLOSING = (
     ActivityCompleted,
     ActivityFailed,
-    ActivityCanceled,
+    ActivityCancelled,
     ChildCompleted,
     ChildFailed,
-    ChildCanceled,
+    ChildCancelled,
     TimerFired,
-    TimerCanceled,
+    TimerCancelled,
 )
-_OWN = (TurnStarted, RunCompleted, RunSuspended, ActivityCanceled, ChildCanceled, TimerCanceled, UpdateAnswered)
+_OWN = (TurnStarted, RunCompleted, RunSuspended, ActivityCancelled, ChildCancelled, TimerCancelled, UpdateAnswered)
 """Events that a turn wrote by itself, or that a fork begins without. It does begin with a resume, because the history
 that it keeps may end suspended."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from perdure.clock import LATEST
 from perdure.codec import Payload
 from perdure.history.actions import (
@@ -31,9 +33,9 @@ from perdure.history.actions import (
 from perdure.history.creation import child_id, creation, execution_of, parent_call, parent_of, pending_head
 from perdure.history.draft import Draft
 from perdure.history.events import (
-    ActivityCanceled,
+    ActivityCancelled,
     ActivityScheduled,
-    ChildCanceled,
+    ChildCancelled,
     ChildCompleted,
     ChildCreated,
     ChildFailed,
@@ -48,7 +50,7 @@ from perdure.history.events import (
     RunStarted,
     RunSuspended,
     RunTerminated,
-    TimerCanceled,
+    TimerCancelled,
     TimerCreated,
     UpdateAnswered,
     UpdateRequested,
@@ -109,8 +111,18 @@ def start_head(draft: Draft, event: RunStarted) -> None:
 
 
 def _suspend(draft: Draft, event: RunSuspended) -> None:
-    reason = bytes(event.reason.data).decode() if event.reason else ""
-    draft.fields["suspended"] = Halt(reason=reason, since=draft.at, by=event.by)
+    draft.fields["suspended"] = Halt(reason=_words(event.reason), since=draft.at, by=event.by)
+
+
+def _words(payload: Payload | None) -> str:
+    """What a payload tells people: text as itself, anything else as it is stored."""
+    if payload is None:
+        return ""
+    stored = bytes(payload.data)
+    try:
+        return msgspec.json.decode(stored, type=str)
+    except ValueError:
+        return stored.decode()
 
 
 def _resume(draft: Draft, event: RunResumed) -> None:
@@ -162,7 +174,7 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
 def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
-    draft.events.append(ActivityCanceled(at=draft.at, number=action.number))
+    draft.events.append(ActivityCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
 
@@ -223,7 +235,7 @@ def _cancel_child(draft: Draft, action: CancelChild) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
     wait = draft.waits.get(action.number)
-    draft.events.append(ChildCanceled(at=draft.at, number=action.number))
+    draft.events.append(ChildCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
     if wait is not None and wait.on is not None:
         draft.send(wait.on, RunCancelRequested(at=draft.at, reason=action.reason or "the parent no longer waits"))
@@ -283,7 +295,7 @@ def _create_timer(draft: Draft, action: CreateTimer) -> None:
 def _cancel_timer(draft: Draft, action: CancelTimer) -> None:
     if action.number in draft.answered:
         return  # because its answer came in the same turn, after the code gave it up
-    draft.events.append(TimerCanceled(at=draft.at, number=action.number))
+    draft.events.append(TimerCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
 
 
@@ -390,11 +402,18 @@ def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | No
     if status == Status.COMPLETED:
         event = ChildCompleted(at=draft.at, number=parent.number, result=output)
     else:
-        fallback = Failure(
-            type=f"Workflow{status.capitalize()}", message=f"child workflow {draft.head.id!r} was {status}"
-        )
+        type, ended = _ENDED[status]
+        fallback = Failure(type=type, message=f"child workflow {draft.head.id!r} {ended}")
         event = ChildFailed(at=draft.at, number=parent.number, failure=failure or fallback)
     draft.send(parent.instance, event, parent.execution, parent.generation)
+
+
+_ENDED: dict[str, tuple[str, str]] = {
+    Status.FAILED: ("WorkflowFailed", "failed"),
+    Status.CANCELED: ("WorkflowCancelled", "was cancelled"),
+    Status.TERMINATED: ("WorkflowTerminated", "was terminated"),
+}
+"""What a parent is told of a child that left no failure: the error's class as its type, and the end in words."""
 
 
 _SETTLE: dict[type, Callable[[Draft, Any], None]] = {

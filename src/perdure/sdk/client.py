@@ -21,6 +21,7 @@ from perdure.errors import (
     WorkflowTerminated,
 )
 from perdure.history.events import (
+    AnyEvent,
     EventRaised,
     RunCancelRequested,
     RunResumed,
@@ -234,8 +235,8 @@ class Handle(Generic[R]):
         new_id, execution = await self._client.gateway.rerun(self.id, from_event, id, payload, replace)
         return Handle(self._client, new_id, execution, self._type)
 
-    async def history(self) -> AsyncIterator[Any]:
-        """The events of the current run, oldest first."""
+    async def history(self) -> AsyncIterator[AnyEvent]:
+        """The events of the current run, oldest first; their types are in `perdure.events`."""
         after: int | None = 0
         while after is not None:
             events, after = await self._client.gateway.events(self.id, after, LIST_PAGE)
@@ -364,6 +365,10 @@ class Client:
     async def cancel_all(self, reason: str = "", **filters: Any) -> int:
         """Cancel the unfinished instances that `list` would give; how many."""
         return await self._each(lambda handle: handle.cancel(reason), _UNFINISHED, filters)
+
+    async def suspend_all(self, reason: str = "", **filters: Any) -> int:
+        """Suspend the unfinished instances that `list` would give; how many."""
+        return await self._each(lambda handle: handle.suspend(reason), _UNFINISHED, filters)
 
     async def resume_all(self, reason: str = "", **filters: Any) -> int:
         """Resume the unfinished instances that `list` would give; how many."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from perdure.history.options import CallOptions
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Handle
 from perdure.sdk.failures import activity_error, child_error
+from perdure.sdk.fingerprint import fingerprint
 from perdure.sdk.generator import drive
 from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
@@ -235,12 +235,8 @@ class Workflow(Generic[P, R]):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes when the function's own source changes; names what stalled an instance."""
-        try:
-            text = inspect.getsource(self.function)
-        except (OSError, TypeError):
-            text = repr(self.function.__code__.co_code)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        """Changes when the function or its module changes; names what stalled an instance."""
+        return fingerprint(self.function)
 
     def __repr__(self) -> str:
         return f"<perdure workflow {self.name}>"

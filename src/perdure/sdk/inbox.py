@@ -69,6 +69,6 @@ class Inbox:
         """The events that nobody has taken, by name, oldest first."""
         return [event for events in self._early.values() for event in events]
 
-    @property
-    def listening(self) -> int:
-        return sum(len(listeners) for listeners in self._listeners.values())
+    def listening(self) -> dict[int, str]:
+        """The open waits, by number, and the event that each is for, in lower case."""
+        return {number: key for key, listeners in self._listeners.items() for number, _ in listeners}

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from perdure.clock import to_microseconds
-from perdure.errors import InvalidArgument
+from perdure.codec import PAYLOAD_BYTES_MAX
+from perdure.errors import InvalidArgument, PayloadTooLarge
 from perdure.history.options import NO_OPTIONS, CallOptions, RetryPolicy
 from perdure.history.work import StartOptions
 
@@ -133,9 +134,11 @@ def checked_text(what: str, value: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"{what} is text, not {type(value).__name__}")
     try:
-        value.encode()
+        size = len(value.encode())
     except UnicodeEncodeError:
         raise InvalidArgument(f"{what} {value[:40]!r} holds half a surrogate pair; give valid Unicode") from None
+    if size > PAYLOAD_BYTES_MAX:
+        raise PayloadTooLarge(f"{what} takes {size:,} bytes and the bound is {PAYLOAD_BYTES_MAX:,}; shorten it")
     return value
 
 

@@ -196,6 +196,10 @@ class Run:
         """External events that arrived and that no code has taken."""
         return self._inbox.untaken() if self._inbox is not None else []
 
+    def listening(self) -> dict[int, str]:
+        """The waits for external events, by number, and the event that each is for, in lower case."""
+        return self._inbox.listening() if self._inbox is not None else {}
+
     # -- asked by workflow code -----------------------------------------------------------------------------------
 
     def next_number(self) -> int:
@@ -410,8 +414,7 @@ class Run:
         self._actions["end"] = action
 
     def __repr__(self) -> str:
-        listening = self._inbox.listening if self._inbox is not None else 0
-        waiting = f"{len(self._calls)} calls, {len(self._timers or ())} timers, {listening} events"
+        waiting = f"{len(self._calls)} calls, {len(self._timers or ())} timers, {len(self.listening())} events"
         identity = self.identity
         return f"<perdure Run {identity.name} {identity.instance} generation {identity.generation}: {waiting}>"
 

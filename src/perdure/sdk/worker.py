@@ -18,7 +18,7 @@ from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
 from perdure.history.work import Attempt, Identity, Outcome, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import Activity, Definitions
+from perdure.sdk.definitions import Activity, Definitions, Workflow
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
@@ -31,11 +31,11 @@ THREADS = 32
 class LiveRun:
     """A run's code in memory, as the engine drives it."""
 
-    __slots__ = ("_fingerprint", "_run", "_watchdog")
+    __slots__ = ("_run", "_watchdog", "_workflow")
 
-    def __init__(self, run: Run, fingerprint: str, watchdog: Watchdog) -> None:
+    def __init__(self, run: Run, workflow: Workflow[..., Any], watchdog: Watchdog) -> None:
         self._run = run
-        self._fingerprint = fingerprint
+        self._workflow = workflow
         self._watchdog = watchdog
 
     def advance(self, at: int, events: Sequence[Any], done: Callable[[list[Action] | Stall], None]) -> None:
@@ -49,6 +49,10 @@ class LiveRun:
             if isinstance(stall, Stall):
                 return stall
         return None
+
+    def listening(self) -> dict[int, str]:
+        """The external events that the code waits for, by number."""
+        return self._run.listening()
 
     def close(self) -> None:
         self._run.close()
@@ -85,7 +89,7 @@ class LiveRun:
         return result
 
     def _stall(self, reason: str, description: str, line: str | None = None) -> Stall:
-        return Stall(reason, description[:2_000], self._fingerprint, line)
+        return Stall(reason, description[:2_000], self._workflow.fingerprint, line)
 
     def _where(self) -> str:
         return self._run.where() or "no code of the workflow is left to blame"
@@ -130,7 +134,7 @@ class Worker:
                 "start a worker that has it",
             )
         run = Run(identity, workflow.main, workflow.is_generator)
-        return LiveRun(run, workflow.fingerprint, self._watchdog)
+        return LiveRun(run, workflow, self._watchdog)
 
     async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Outcome:
         """Run one attempt in the calling task. `beat` takes heartbeats from any thread."""

@@ -439,7 +439,10 @@ class Leases(Protocol):
 
 
 class Wake(Protocol):
-    """What the owner of a shard must look at."""
+    """What the owner of a shard must look at.
+
+    Pages go on until one is empty: a shorter one is not the last, because rows that cannot be read are left out.
+    """
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
         """Open activity calls of runs that are neither finished nor suspended, by (instance, number), after the
@@ -462,6 +465,13 @@ class Wake(Protocol):
     ) -> list[Due]:
         """Waits with due <= until of unfinished runs, by (due, instance, number), after that key."""
 
+    async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
+        """Ids, in order and after `after`, of instances that something may have been deleted of.
+
+        They are neither finished, suspended nor stalled, and have a wait that is endless (see `is_endless`), or
+        neither wait nor mail. Asked once when a shard is taken up.
+        """
+
     def watch(self) -> AsyncIterator[None]:
         """Hints that another process may have written. Losing all of them harms nothing: polling finds the
         same."""
@@ -483,6 +493,23 @@ class Transactions(Protocol):
 
 class EngineStore(Store, Leases, Wake, Protocol):
     """What an engine is given: the three protocols of one database."""
+
+
+def is_endless(wait: Wait, has_mail: bool) -> bool:
+    """Whether nothing can end the wait, which no turn leaves behind; `has_mail` tells of its instance."""
+    match wait.kind:
+        case WaitKind.ACTIVITY | WaitKind.CHILD | WaitKind.TIMER if wait.state == ANSWERED:
+            return not has_mail
+        case WaitKind.ACTIVITY:
+            return wait.state != HELD
+        case WaitKind.CHILD:
+            return wait.on is None
+        case WaitKind.TIMER | WaitKind.START | WaitKind.TIMEOUT:
+            return wait.due is None
+        case WaitKind.EVENT | WaitKind.ENTITY:
+            return False
+        case _:
+            return True
 
 
 def shard_number(id: str, count: int) -> int:

@@ -33,6 +33,7 @@ from perdure.stores.contract import (
     Turn,
     Wait,
     WaitKind,
+    is_endless,
     shard_number,
 )
 from perdure.stores.rules import (
@@ -262,6 +263,19 @@ class MemoryStore:
             if wait.due is not None and wait.due <= until and (wait.due, id, wait.number) > after
         ]
         return sorted(found, key=lambda due: (due.due, due.instance, due.number))[:limit]
+
+    async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
+        return [
+            id
+            for id, found in self._unfinished(lease.shard)
+            if id > after
+            and found.head.suspended is None
+            and found.head.stalled is None
+            and (
+                any(is_endless(wait, bool(found.mail)) for wait in found.waits.values())
+                or not (found.waits or found.mail)
+            )
+        ][:limit]
 
     async def watch(self) -> AsyncIterator[None]:
         while True:

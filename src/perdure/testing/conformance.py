@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from perdure.codec import Payload
 from perdure.errors import Fenced, InstanceExists, InvalidArgument, PerdureError, StoreRolledBack
 from perdure.stores.contract import (
+    ANSWERED,
     ANSWERS_MAX,
     MAILBOX_MESSAGES_MAX,
     SEEN_MAX,
@@ -767,6 +768,37 @@ class StoreConformance:
     async def test_recover_leaves_calls_of_suspended_runs_alone(self, scene: Scene) -> None:
         await scene.start("a", a_head("a", suspended=Halt("by hand", 1)), opened=[Wait(1, "activity", "f", 5)])
         assert await scene.store.recover(scene.lease("a")) == []
+
+    @scenario
+    async def test_stranded_are_those_that_nothing_would_wake(self, scene: Scene) -> None:
+        sound = [
+            Wait(1, "activity", "f", 5),
+            Wait(2, "child", "f", 5, on="c"),
+            Wait(3, "timer", "", 5, due=7),
+            Wait(-10, "event", "e", 5),
+        ]
+        endless = [
+            Wait(1, "none", "f", 5),
+            Wait(1, "activity", "f", 5, state="none"),
+            Wait(1, "activity", "f", 5, state=ANSWERED),
+            Wait(2, "child", "f", 5),
+            Wait(3, "timer", "", 5),
+        ]
+        ids = sorted([f"i{n}" for n in range(900) if scene.shard(f"i{n}") == scene.shard()][:14])
+        for id, wait in zip(ids, (*sound, *endless), strict=False):
+            await scene.start(id, opened=[wait])
+        alone, mailed, finished, suspended, stalled = ids[9:]
+        for id in (alone, mailed, finished):
+            await scene.start(id)
+        await scene.store.deliver(scene.shard(), [a_mail(mailed, "m")])
+        await scene.finish(finished)
+        await scene.start(suspended, a_head(suspended, suspended=Halt("by hand", 1)))
+        await scene.start(stalled, a_head(stalled, stalled=Halt("non-determinism", 1)))
+        lease = scene.lease(ids[0])
+        assert await scene.store.stranded(lease) == [*ids[4:9], alone]
+        assert await scene.store.stranded(lease, ids[4], 2) == ids[5:7]
+        await scene.store.deliver(scene.shard(), [a_mail(ids[6], "m")])
+        assert await scene.store.stranded(lease, ids[4], 2) == [ids[5], ids[7]]
 
     @scenario
     async def test_due_is_paged_by_time_instance_and_number(self, scene: Scene) -> None:

@@ -332,6 +332,9 @@ class FaultyStore:
     ) -> list[Due]:
         return await self._late(await self._do("due", lambda: self._inner.due(lease, until, limit, after)))
 
+    async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
+        return await self._do("stranded", lambda: self._inner.stranded(lease, after, limit))
+
     async def watch(self) -> AsyncIterator[None]:
         async for _ in self._inner.watch():
             if self._plan.happens("hint lost"):

@@ -10,11 +10,11 @@ from typing import Any
 from perdure.engine.attempts import idempotency_key
 from perdure.history.events import (
     CONFIRMATIONS,
-    ActivityCanceled,
+    ActivityCancelled,
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
-    ChildCanceled,
+    ChildCancelled,
     ChildCompleted,
     ChildCreated,
     ChildFailed,
@@ -22,7 +22,7 @@ from perdure.history.events import (
     RunResumed,
     RunStarted,
     RunSuspended,
-    TimerCanceled,
+    TimerCancelled,
     TimerCreated,
     TimerFired,
     TurnStarted,
@@ -33,12 +33,12 @@ from perdure.stores.contract import FINISHED, Creation, Lease, Outcome, Turn
 RESOLVES: dict[type, type] = {
     ActivityCompleted: ActivityScheduled,
     ActivityFailed: ActivityScheduled,
-    ActivityCanceled: ActivityScheduled,
+    ActivityCancelled: ActivityScheduled,
     ChildCompleted: ChildCreated,
     ChildFailed: ChildCreated,
-    ChildCanceled: ChildCreated,
+    ChildCancelled: ChildCreated,
     TimerFired: TimerCreated,
-    TimerCanceled: TimerCreated,
+    TimerCancelled: TimerCreated,
 }
 """Which event closes what which other event opened."""
 Run = tuple[str, str, int]

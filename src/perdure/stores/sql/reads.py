@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from perdure.errors import StoreCorrupt
-from perdure.stores.contract import Head, Loaded, Page, Query
+from perdure.stores.contract import Head, Lease, Loaded, Page, Query
 from perdure.stores.rules import write_cursor
 from perdure.stores.sql import rows, statements
 from perdure.stores.sql.connection import Connection, Row
@@ -52,8 +52,20 @@ def records(connection: Connection, record: Callable[[Row], T], sql: str, values
         raise unreadable(str(values[1]), error) from error
 
 
-def page(connection: Connection, sql: str, values: Sequence[Any], limit: int) -> list[Row]:
-    """At least `limit` rows, if there are as many, that end between two instances (the first column)."""
+def page(connection: Connection, record: Callable[[Row], T], sql: str, shard: int, after: str, limit: int) -> list[T]:
+    """The readable ones of the next rows that end between two instances; empty only if no row is left.
+
+    As many rows as `limit` are read, or more to the end of an instance; the first column names it.
+    """
+    while found := _rows_by_instance(connection, sql, (shard, after), limit):
+        records = list(readable(record, found))
+        if records:
+            return records
+        after = found[-1][0]
+    return []
+
+
+def _rows_by_instance(connection: Connection, sql: str, values: Sequence[Any], limit: int) -> list[Row]:
     found: list[Row] = []
     for row in connection.rows(sql, values):
         if len(found) >= limit and row[0] != found[-1][0]:
@@ -111,6 +123,10 @@ def _load(connection: Connection, shard: int, head: Head) -> Loaded:
 def published(connection: Connection, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
     found = {name: connection.row(statements.SELECT_PUBLISHED, (shard, id, name)) for name in names}
     return {name: str(row[0]).encode() for name, row in found.items() if row is not None}
+
+
+def stranded(connection: Connection, lease: Lease, after: str, limit: int) -> list[str]:
+    return [id for (id,) in connection.rows(statements.SELECT_STRANDED, (lease.shard, lease.app, after, limit))]
 
 
 def find(connection: Connection, query: Query, position: Position | None, limit: int) -> Page:

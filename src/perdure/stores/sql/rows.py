@@ -17,6 +17,9 @@ _halt: Callable[[str], Halt] = msgspec.json.Decoder(Halt).decode
 _tags: Callable[[str], dict[str, str]] = msgspec.json.Decoder(dict[str, str]).decode
 _facts: Callable[[str], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
+PlainWait = tuple[int, str, str, int, int | None, str | None, str | None, int, str, str | None, str | None, int | None]
+"""The first columns of a wait. They are checked, because SQLite keeps text in a column of integers."""
+
 
 def _text(value: Any) -> str | None:
     """A value as JSON text, because people read the tables with SQL."""
@@ -148,7 +151,7 @@ def wait_row(shard: int, instance: str, wait: Wait) -> Row:
 
 
 def wait_of(row: Row) -> Wait:
-    plain = row[:12]
+    plain: tuple[Any, ...] = msgspec.convert(row[:12], PlainWait)
     details, input, options, failure = row[12:]
     rest = (
         None if details is None else _payload(details),

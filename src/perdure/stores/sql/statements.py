@@ -69,6 +69,25 @@ where wait.shard = ?1 and wait.due is not null and wait.due <= ?2
 order by wait.due, wait.instance, wait.number limit ?6
 """
 
+_HAS_MAIL = "exists (select 1 from mail where mail.shard = head.shard and mail.instance = head.id)"
+_WAITS_OF_HEAD = "select 1 from wait where wait.shard = head.shard and wait.instance = head.id"
+_IS_ENDLESS = f"""
+case
+    when wait.kind in ('activity', 'child', 'timer') and wait.state = 'answered' then not {_HAS_MAIL}
+    when wait.kind = 'activity' then wait.state <> 'held'
+    when wait.kind = 'child' then wait.on_whom is null
+    when wait.kind in ('timer', 'start', 'timeout') then wait.due is null
+    else wait.kind not in ('event', 'entity')
+end
+"""
+SELECT_STRANDED = f"""
+select head.id from head indexed by head_by_status
+where head.app = ?2 and head.status in ('pending', 'running') and head.shard = ?1 and head.id > ?3
+    and head.suspended is null and head.stalled is null
+    and (exists ({_WAITS_OF_HEAD} and {_IS_ENDLESS}) or not (exists ({_WAITS_OF_HEAD}) or {_HAS_MAIL}))
+order by head.id limit ?4
+"""
+
 # Mail, in the order of `rows.mail_row`.
 
 INSERT_FIRST_MAIL = """

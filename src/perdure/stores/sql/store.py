@@ -174,18 +174,20 @@ class SqlStore:
     # Wake
 
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
-        found = await self._read(reads.page, statements.SELECT_OPEN_CALLS, (lease.shard, after), limit)
-        return list(reads.readable(partial(rows.open_call_of, lease.shard), found))
+        call = partial(rows.open_call_of, lease.shard)
+        return await self._read(reads.page, call, statements.SELECT_OPEN_CALLS, lease.shard, after, limit)
 
     async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
-        found = await self._read(reads.page, statements.SELECT_PRESENT_MAIL, (lease.shard, after), limit)
-        return list(reads.readable(rows.mail_of, found))
+        return await self._read(reads.page, rows.mail_of, statements.SELECT_PRESENT_MAIL, lease.shard, after, limit)
 
     async def due(
         self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
     ) -> list[Due]:
         values = (lease.shard, until, *after, limit)
         return await self._read(reads.records, lambda row: Due(lease.shard, *row), statements.SELECT_DUE, values)
+
+    async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
+        return await self._read(reads.stranded, lease, after, limit)
 
     async def watch(self) -> AsyncIterator[None]:
         # Asked of the connection that writes, because its own writes are no news to it.
