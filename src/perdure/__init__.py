@@ -39,6 +39,7 @@ from perdure.sdk.generator import WorkflowContext, when_all, when_any
 from perdure.sdk.messages import ExternalEvent, Update
 from perdure.sdk.options import Retry
 from perdure.sdk.saga import Saga
+from perdure.sdk.transactions import Outbox, Transaction
 from perdure.stores.contract import Status
 
 __version__ = "0.1.0"
@@ -57,10 +58,12 @@ __all__ = [
     "InstanceExists",
     "InstanceNotFound",
     "InstanceState",
+    "Outbox",
     "PerdureError",
     "Retry",
     "Saga",
     "Status",
+    "Transaction",
     "Update",
     "UpdateFailed",
     "UpdateNotAnswered",

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
+from perdure.clock import SystemClock
 from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
@@ -18,10 +19,12 @@ from perdure.sdk.definitions import (
     Definitions,
     Workflow,
     check_activity_function,
+    check_transaction_function,
     check_workflow_function,
 )
 from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.options import Retry, call_options, checked_name
+from perdure.sdk.transactions import Outbox, Transaction
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
 
@@ -118,6 +121,38 @@ class App:
             return workflow
 
         return register(function) if function is not None else register
+
+    @overload
+    def transaction(self, function: Callable[Concatenate[Transaction, P], R], /) -> Activity[P, R]: ...
+    @overload
+    def transaction(self, *, name: str | None = None, retry: Retry | None = None) -> _TransactionDecorator: ...
+    def transaction(  # type: ignore[misc]
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, retry: Retry | None = None
+    ) -> Any:
+        """Register a function whose SQL happens exactly once: in one transaction with its result.
+
+        It is a plain `def` that takes the `Transaction` first and works on your own tables in the store's database.
+        """
+        options = call_options(retry, None, None)
+
+        def register(function: Callable[..., Any]) -> Activity[..., Any]:
+            check_transaction_function(function)
+            checked = checked_name(name or function.__name__)
+            activity: Activity[..., Any] = Activity(function, checked, options, is_transaction=True)
+            self._definitions.add(activity)
+            return activity
+
+        return register(function) if function is not None else register
+
+    def outbox(self, connection: Any) -> Outbox:
+        """Start workflows and raise events in your own transaction on the store's database.
+
+        `connection` is a `sqlite3.Connection` to the same file, or the `Transaction` of a step.
+        """
+        from perdure.stores.sql.outbox import SqlCarrier
+        from perdure.stores.sql.sqlite import lent
+
+        return Outbox(self.id, SqlCarrier(lent(connection)), SystemClock())
 
     def include(self, other: App | types.ModuleType) -> Self:
         """Add what another App, or the Apps and definitions of a module, have registered."""
@@ -239,7 +274,7 @@ class Client(_Client):
         return self._engine is not None and self._engine.is_owner
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_gateway", "_clock", "_pid"):
+        if name in ("_gateway", "_clock", "_forks"):
             raise NotOpen("the client is not open; write `async with Client(...) as client:`")
         raise AttributeError(name)
 
@@ -252,6 +287,12 @@ class _ActivityDecorator:
     @overload
     def __call__(self, function: Callable[P, R], /) -> Activity[P, R]: ...
     def __call__(self, function: Any, /) -> Any: ...
+
+
+class _TransactionDecorator:
+    """Typing of `@app.transaction(...)`."""
+
+    def __call__(self, function: Callable[Concatenate[Transaction, P], R], /) -> Activity[P, R]: ...
 
 
 class _WorkflowDecorator:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from perdure.clock import Clock
 from perdure.codec import Payload
@@ -21,6 +22,7 @@ DETAILS_FLUSH_SECONDS = 1.0
 """Heartbeat details are written at most this often for each attempt."""
 
 Ended = Callable[["Running", Outcome], None]
+Transact = Callable[["Running", Callable[[Any], Outcome]], Awaitable[Outcome | None]]
 Flush = Callable[["Running", Payload], None]
 
 
@@ -73,15 +75,20 @@ def idempotency_key(address: Address) -> str:
 class Attempts:
     """Runs attempts in the slots of this node. `ended` is called on the event loop with each outcome.
 
+    `transact` does the step of a transaction and gives None once its result is mail, or is not wanted any more.
+
     A call stays known when its attempt has ended, until the turn that closes it is durable: who reads the store
     before that still finds it open, and would run it again.
     """
 
-    def __init__(self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, slots: int = SLOTS) -> None:
+    def __init__(
+        self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, transact: Transact, slots: int = SLOTS
+    ) -> None:
         self._executor = executor
         self._clock = clock
         self._ended = ended
         self._flush = flush
+        self._transact = transact
         self._slots = slots
         self._busy = 0
         self._queue: deque[Running] = deque()
@@ -154,6 +161,8 @@ class Attempts:
         outcome: Outcome | None = None
         try:
             outcome = await self._executor.attempt(work, running.beat)
+            if outcome.step is not None:
+                outcome = await self._transact(running, outcome.step)
         except asyncio.CancelledError:
             if not running.cancelled:
                 self._free(running)

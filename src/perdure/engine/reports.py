@@ -8,7 +8,7 @@ from perdure.actors.message import Message
 from perdure.engine.attempts import Running
 from perdure.history.events import ActivityCompleted, ActivityFailed, Event, Failure, RunResumed, encode_event
 from perdure.history.work import Outcome
-from perdure.stores.contract import Head, Mail
+from perdure.stores.contract import Mail
 
 
 class AttemptFailed(Event, frozen=True):
@@ -41,7 +41,12 @@ def report(running: Running, outcome: Outcome, at: int) -> Message:
     event: Any
     if outcome.failure is None:
         event = ActivityCompleted(
-            at=at, number=number, result=outcome.result, attempt=running.wait.attempt, started=running.started
+            at=at,
+            number=number,
+            result=outcome.result,
+            attempt=running.wait.attempt,
+            started=running.started,
+            guarantee=outcome.guarantee,
         )
     else:
         event = AttemptFailed(
@@ -69,9 +74,9 @@ def unasked(event: ActivityFailed) -> AttemptFailed:
     )
 
 
-def kept(head: Head, message: Message, at: int) -> Mail:
+def kept(id: str, message: Message, at: int) -> Mail:
     """The message as mail to the same run."""
     event = failed(message.event) if type(message.event) is AttemptFailed else message.event
     number = getattr(event, "number", 0)
     key = message.key or f"{message.execution}.{message.generation}.{number}.{type(event).__name__}"
-    return Mail(head.id, key, encode_event(event), at, message.execution, message.generation)
+    return Mail(id, key, encode_event(event), at, message.execution, message.generation)

@@ -18,6 +18,7 @@ from perdure.engine.attempts import SLOTS, Address, Attempts, Running
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.ports import Executor
 from perdure.engine.reports import HeartbeatSeen, report
+from perdure.engine.transact import Transacting
 from perdure.history.events import RunCompleted, UpdateAnswered
 from perdure.history.work import Outcome, Stall
 from perdure.scheduler.pace import PACE, Pace
@@ -72,7 +73,8 @@ class Shard:
         self._on_answered = on_answered
         self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
         self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
-        self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, slots)
+        steps = Transacting(store, lease, clock, self.host)
+        self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, steps.transact, slots)
         self._examiner = Rounds("examiner", self._examine_round)
         self._examined = ""
 

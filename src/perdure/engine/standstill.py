@@ -36,7 +36,7 @@ def hold(
 
     Nothing of the turn that could not be taken is written.
     """
-    mail = [kept(head, message, at) for message in batch if not message.stored and type(message.event) not in UNKEPT]
+    mail = [kept(head.id, message, at) for message in batch if not message.stored and type(message.event) not in UNKEPT]
     # because a resume is one more try; kept, it would try again whenever the mail is looked at
     consumed = [m.key for m in batch if m.stored and m.key is not None and type(m.event) is RunResumed]
     halted = _halted(head, stall, at)

@@ -198,6 +198,9 @@ class ActivityCompleted(Event, frozen=True):
     key: str | None = None
     attestation: Attestation | None = None
     signer: bytes | None = None
+    guarantee: str | None = None
+    """How often it may have happened: `exactly-once` for a transaction, `keyed` where the idempotency key was asked
+    for; None is at least once."""
 
 
 class ActivityFailed(Event, frozen=True):

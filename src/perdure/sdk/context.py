@@ -209,12 +209,14 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
 class ActivityInfo:
     """The attempt whose code is asking."""
 
-    __slots__ = ("_beat", "_cancelled", "_work")
+    __slots__ = ("_beat", "_cancelled", "_work", "is_keyed")
 
     def __init__(self, work: Attempt, beat: Callable[[Payload | None], None]) -> None:
         self._work = work
         self._beat = beat
         self._cancelled = False
+        self.is_keyed = False
+        """Whether the attempt has asked for its idempotency key, and so made a repetition harmless where it went."""
 
     @property
     def app_id(self) -> str:
@@ -237,6 +239,7 @@ class ActivityInfo:
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this call: send it on to make a repetition harmless."""
+        self.is_keyed = True
         return self._work.key
 
     def heartbeat(self, details: Any = None) -> None:

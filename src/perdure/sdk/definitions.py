@@ -12,7 +12,14 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 import msgspec
 
 from perdure.codec import NOTHING, Payload, Signature, encode_arguments
-from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
+from perdure.errors import (
+    AlreadyRegistered,
+    InvalidArgument,
+    NotDecodable,
+    NotDeterministic,
+    NotStarted,
+    OnlyInWorkflow,
+)
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
 from perdure.history.options import CallOptions
@@ -44,7 +51,13 @@ class Activity(Generic[P, R]):
     """A function that does I/O; durable when a workflow awaits it, an ordinary call elsewhere."""
 
     def __init__(
-        self, function: Callable[..., Any], name: str, options: CallOptions, app_id: str | None = None
+        self,
+        function: Callable[..., Any],
+        name: str,
+        options: CallOptions,
+        app_id: str | None = None,
+        *,
+        is_transaction: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
@@ -52,7 +65,8 @@ class Activity(Generic[P, R]):
         self.options = options
         self.app_id = app_id
         self.is_async = inspect.iscoroutinefunction(function)
-        self.signature = Signature(function)
+        self.is_transaction = is_transaction
+        self.signature = Signature(function, skip=1 if is_transaction else 0)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         if current_run() is None:
@@ -95,6 +109,10 @@ class Activity(Generic[P, R]):
         raise activity_error(self.name, result.failure, result.attempt, result.timed_out)
 
     async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        if self.is_transaction:
+            raise OnlyInWorkflow(
+                f"transaction {self.name} happens with the turn of a workflow; a test calls {self.name}.function(db, ...)"
+            )
         if self.is_async:
             return await self.function(*args, **kwargs)  # type: ignore[no-any-return]
         return await asyncio.to_thread(self.function, *args, **kwargs)
@@ -275,6 +293,22 @@ def check_activity_function(function: Callable[..., Any]) -> None:
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be a function, `def` or `async def` without "
             "yield, to be an activity"
+        )
+
+
+def check_transaction_function(function: Callable[..., Any]) -> None:
+    """Raise what makes a function unfit to be a transaction."""
+    name = getattr(function, "__qualname__", repr(function))
+    if (
+        not inspect.isfunction(function)
+        or inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+    ):
+        raise InvalidArgument(f"{name} must be a plain `def` to be a transaction: the store waits while it runs")
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD):
+        raise InvalidArgument(
+            f"{name} must take the transaction as its first parameter: def {name}(db: Transaction, ...)"
         )
 
 

@@ -148,6 +148,9 @@ class Worker:
         deadline = None
         try:
             args, kwargs = activity.signature.decode(work.input)
+            if activity.is_transaction:
+                step = functools.partial(self._step, activity, work, args, kwargs)
+                return Outcome(step=functools.partial(contextvars.copy_context().run, step))
             call = (
                 activity.function(*args, **kwargs)
                 if activity.is_async
@@ -158,7 +161,8 @@ class Worker:
             else:
                 async with asyncio.timeout(work.timeout) as deadline:
                     value = await call
-            return Outcome(result=NOTHING if value is None else encode(value))
+            guarantee = "keyed" if context.is_keyed else None
+            return Outcome(result=NOTHING if value is None else encode(value), guarantee=guarantee)
         except asyncio.CancelledError:
             context.cancel()
             raise
@@ -168,6 +172,16 @@ class Worker:
             return self._failed(activity, work, error, expired)
         finally:
             self._attempts.discard(task)
+
+    def _step(
+        self, activity: Activity[..., Any], work: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any], guest: Any
+    ) -> Outcome:
+        """Run a transaction in a thread of the store; what it raises keeps the transaction from happening."""
+        try:
+            value = activity.function(guest, *args, **kwargs)
+            return Outcome(result=NOTHING if value is None else encode(value), guarantee="exactly-once")
+        except Exception as error:  # noqa: BLE001 because it is the attempt's outcome
+            return self._failed(activity, work, error, expired=False)
 
     def _failed(self, activity: Activity[..., Any], work: Attempt, error: BaseException, expired: bool) -> Outcome:
         if isinstance(error, Interrupted):

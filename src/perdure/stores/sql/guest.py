@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from perdure.errors import InvalidArgument
+from perdure.stores.sql.connection import Connection
 
 OWN_PREFIX = "perdure_"
 """Tables whose names begin so are the store's."""
@@ -59,7 +60,8 @@ class Permission:
 class Guest:
     """One transaction of the store, for a caller's own statements."""
 
-    def __init__(self, connection: sqlite3.Connection, permission: Permission) -> None:
+    def __init__(self, connection: sqlite3.Connection, permission: Permission, lender: Connection) -> None:
+        self.lender = lender
         self._connection = connection
         self._permission = permission
 

@@ -225,10 +225,11 @@ class SqliteDatabase:
 class SqliteConnection:
     """One connection to a SQLite file."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, is_lent: bool = False) -> None:
         self._connection = connection
         self._permission = Permission()
-        connection.set_authorizer(self._permission)
+        if not is_lent:
+            connection.set_authorizer(self._permission)
 
     def begin(self, *, write: bool) -> None:
         if write:
@@ -274,7 +275,7 @@ class SqliteConnection:
             raise TransactionConflict(str(error)) from error
 
     def guest(self) -> Guest:
-        return Guest(self._connection, self._permission)
+        return Guest(self._connection, self._permission, self)
 
     def version(self) -> int:
         ((version,),) = self._connection.execute("pragma data_version")
@@ -282,6 +283,17 @@ class SqliteConnection:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def lent(connection: Any) -> Connection:
+    """A connection that a caller lends, with the caller's transaction. Raises InvalidArgument."""
+    if isinstance(connection, Guest):
+        return connection.lender
+    if not isinstance(connection, sqlite3.Connection):
+        raise InvalidArgument(
+            f"an outbox needs a sqlite3.Connection, or the transaction of a step, not {type(connection).__name__}"
+        )
+    return SqliteConnection(connection, is_lent=True)
 
 
 def may(path: Path, mode: int) -> bool:

@@ -1,0 +1,82 @@
+"""What a transaction step and an outbox work with: the store's own transaction, or the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from perdure.clock import Clock, ordered_id
+from perdure.codec import encode, encode_arguments
+from perdure.errors import InstanceExists, InvalidArgument
+from perdure.history.creation import creation, pending_head
+from perdure.history.events import EventRaised, RunStarted, encode_event
+from perdure.sdk.definitions import Workflow
+from perdure.sdk.messages import ExternalEvent, name_of
+from perdure.sdk.options import checked_id
+from perdure.stores.contract import Creation, Mail
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+class Transaction(Protocol):
+    """The transaction that commits with the step's result. It cannot be ended, and the engine's tables not written."""
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> list[tuple[Any, ...]]:
+        """Run one statement; the rows that it gives. Raises what the database's driver raises."""
+
+    def execute_many(self, sql: str, rows: Iterable[Parameters], /) -> int:
+        """Run one statement for each row of parameters; how many rows were changed in all."""
+
+
+class Carrier(Protocol):
+    """A transaction of the caller's that instances and mail can be written in."""
+
+    def create(self, creation: Creation) -> bool:
+        """False if the id is taken."""
+
+    def deliver(self, app: str, mail: Mail) -> None: ...
+
+
+class Outbox:
+    """Starts workflows and raises events in a transaction of the caller's: they happen if it commits, and only then."""
+
+    def __init__(self, app: str, carrier: Carrier, clock: Clock) -> None:
+        self._app = app
+        self._carrier = carrier
+        self._clock = clock
+
+    def start(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> str:
+        """Begin an instance with the transaction; its id. Options come by `workflow.with_options(...)`.
+
+        Raises InstanceExists if the id is active and the option `if_exists` is "raise".
+        """
+        if not isinstance(workflow, Workflow):
+            raise InvalidArgument(f"start takes a workflow, not {type(workflow).__name__}")
+        workflow.signature.check(args, kwargs)
+        options, now = workflow.options, self._clock.now()
+        id = options.id or ordered_id(self._clock)
+        started = RunStarted(
+            at=now,
+            name=workflow.name,
+            input=encode_arguments(args, kwargs),
+            execution=self._clock.token(),
+            scheduled=options.at,
+            tags=options.tags,
+            timeout=options.run_timeout,
+        )
+        head = pending_head(self._app, id, started, now)
+        if not self._carrier.create(creation(head, started, f"{head.execution}.start", now)):
+            if options.if_exists != "return":
+                raise InstanceExists(
+                    f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id
+                )
+        return id
+
+    def raise_event(self, id: str, name: str | ExternalEvent[Any], data: Any = None) -> None:
+        """Send an external event with the transaction. An instance that is not there or finished does not get it."""
+        now = self._clock.now()
+        event = EventRaised(at=now, name=name_of(name, "an event's name"), data=encode(data))
+        self._carrier.deliver(self._app, Mail(checked_id(id), self._clock.token(), encode_event(event), now))
+
+    def __repr__(self) -> str:
+        return f"<Outbox of app {self._app}>"
