@@ -15,8 +15,9 @@ from perdure.engine.attempts import SLOTS
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
+from perdure.engine.quarantine import QUARANTINE_DEATHS
 from perdure.engine.shard import Shard
-from perdure.errors import StoreOwned, StoreUnavailable
+from perdure.errors import StoreError, StoreOwned
 from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import EngineStore, shard_number
 
@@ -46,6 +47,7 @@ class Engine:
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
+        quarantine_deaths: int | None = QUARANTINE_DEATHS,
         pace: Pace = PACE,
         drain_seconds: float = DRAIN_SECONDS,
         chance: random.Random | None = None,
@@ -63,6 +65,7 @@ class Engine:
         self._slots = slots
         self._activations_max = activations_max
         self._history_events_max = history_events_max
+        self._quarantine_deaths = quarantine_deaths
         self._pace = pace
         self._drain_seconds = drain_seconds
         self._chance = chance or random.Random()
@@ -120,7 +123,9 @@ class Engine:
         return self._pace.standby_seconds
 
     async def _acquire(self) -> None:
-        for lease in await self.store.acquire(self.app, self.owner):
+        counts_deaths = self._quarantine_deaths is not None and not self._commands_only
+        at = self.clock.now() if counts_deaths else None
+        for lease in await self.store.acquire(self.app, self.owner, at):
             if lease.shard in self.owned:
                 continue
             shard = Shard(
@@ -136,12 +141,13 @@ class Engine:
                 slots=self._slots,
                 activations_max=self._activations_max,
                 history_events_max=self._history_events_max,
+                quarantine_deaths=self._quarantine_deaths,
                 pace=self._pace,
             )
             self.owned[lease.shard] = shard
             try:
                 await shard.open()
-            except StoreUnavailable:
+            except StoreError:
                 self.owned.pop(lease.shard, None)  # because calls in flight that were not read would wait for ever
                 await shard.abandon()
                 raise

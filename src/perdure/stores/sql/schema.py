@@ -17,6 +17,7 @@ create table shard (
     epoch integer not null default 0,
     owner text,
     token text,
+    life integer,
     unique (app, number)
 );
 
@@ -122,6 +123,16 @@ create table published (
     primary key (shard, instance, name)
 ) without rowid;
 create index published_answer on published (shard, instance, number) where number > 0;
+
+create table suspect (
+    shard integer not null,
+    instance text not null,
+    deaths integer not null,
+    life integer not null,
+    accused integer not null default 0,
+    accused_at_death integer not null default 0,
+    primary key (shard, instance)
+) without rowid;
 
 create view instances as
 select

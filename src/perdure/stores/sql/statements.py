@@ -162,11 +162,45 @@ TAKE_SHARD = "update shard set epoch = ?2, owner = ?3 where id = ?1"
 FREE_SHARD = "update shard set owner = null where id = ?1 and epoch = ?2"
 FENCE = "update shard set token = ?3 where id = ?1 and epoch = ?2 and owner is not null"
 
+# Lives and suspects. `shard.life` is the epoch of the last owner that lived and has not given the shard back.
+
+SELECT_LIFE = "select life from shard where id = ?1"
+BEGIN_LIFE = "update shard set life = epoch where id = ?1"
+END_LIFE = "update shard set life = null where id = ?1 and life = ?2"
+REMEMBER_ACCUSED = """
+update suspect set accused_at_death = accused, accused = 0
+where shard = ?1 and exists (select 1 from suspect as other where other.shard = ?1 and other.accused > 0)
+"""
+COUNT_DEATHS = f"""
+insert into suspect (shard, instance, deaths, life)
+select ?1, wait.instance, 1, ?2
+from wait cross join head on head.shard = wait.shard and head.id = wait.instance
+where wait.shard = ?1 and coalesce(wait.due, ?3) <= ?3
+    and case wait.kind when 'activity' then wait.state = 'held' else wait.due is not null end
+    and head.status not in {FINISHED} and (wait.kind <> 'activity' or head.suspended is null)
+union
+select ?1, mail.instance, 1, ?2
+from mail cross join head on head.shard = mail.shard and head.id = mail.instance
+where mail.shard = ?1 and head.status not in {FINISHED}
+    and not exists (
+        select 1 from wait
+        where shard = ?1 and instance = mail.instance and kind = 'start' and due > ?3)
+on conflict (shard, instance) do update set deaths = deaths + 1, life = excluded.life
+"""
+FORGET_SUSPECTS = "delete from suspect where shard = ?1 and life <> ?2"
+FORGET_ALL_SUSPECTS = "delete from suspect where shard = ?1"
+ACQUIT = "delete from suspect where shard = ?1 and instance = ?2"
+ACCUSE = "update suspect set accused = ?3 where shard = ?1 and instance = ?2"
+SELECT_SUSPECTS = "select instance, deaths, accused_at_death from suspect where shard = ?1 order by instance"
+
 # Whole instances.
 
 ERASE_RUN = tuple(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("history", "wait"))
 ERASE_INSTANCE = (
     *ERASE_RUN,
-    *(f"delete from {table} where shard = ?1 and instance = ?2" for table in ("mail", "seen", "tag", "published")),
+    *(
+        f"delete from {table} where shard = ?1 and instance = ?2"
+        for table in ("mail", "seen", "tag", "published", "suspect")
+    ),
     "delete from head where shard = ?1 and id = ?2",
 )
