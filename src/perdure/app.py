@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 from perdure.clock import SystemClock
 from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
+from perdure.engine.quarantine import QUARANTINE_DEATHS, QUARANTINE_DEATHS_MIN
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
 from perdure.sdk.client import Client as _Client
 from perdure.sdk.definitions import (
@@ -37,14 +38,18 @@ SETTINGS = {
     "threads": 32,
     "activations_max": 2_000,
     "history_events_max": HISTORY_EVENTS_MAX,
+    "quarantine_deaths": QUARANTINE_DEATHS,
     "drain_seconds": DRAIN_SECONDS,
 }
 """Settings of an App by name, with what they are if nothing is said: whether to stand by while another process owns the
 store; attempts at once; threads for `def` activities; instances kept in memory; events of a history before it stalls;
-seconds that closing waits for attempts."""
+how many owners in a row may die while they run an instance before it stalls (None: any number); seconds that closing
+waits for attempts."""
 
-SETTINGS_MIN = {"slots": 1, "threads": 1, "history_events_max": 1}
+SETTINGS_MIN = {"slots": 1, "threads": 1, "history_events_max": 1, "quarantine_deaths": QUARANTINE_DEATHS_MIN}
 """The least value of settings for which 0 would mean to stand still."""
+SETTINGS_OFF = frozenset(("quarantine_deaths",))
+"""Settings that None switches off."""
 
 
 class App:
@@ -191,6 +196,7 @@ class App:
             slots=settings["slots"],
             activations_max=settings["activations_max"],
             history_events_max=settings["history_events_max"],
+            quarantine_deaths=settings["quarantine_deaths"],
             drain_seconds=settings["drain_seconds"],
         )
         worker.start()
@@ -292,7 +298,8 @@ class _ActivityDecorator:
 class _TransactionDecorator:
     """Typing of `@app.transaction(...)`."""
 
-    def __call__(self, function: Callable[Concatenate[Transaction, P], R], /) -> Activity[P, R]: ...
+    def __call__(self, function: Callable[Concatenate[Transaction, P], R], /) -> Activity[P, R]:
+        raise NotImplementedError
 
 
 class _WorkflowDecorator:
@@ -341,6 +348,8 @@ def _checked_settings(given: dict[str, Any]) -> dict[str, Any]:
         raise UnknownConfiguration(f"App has no setting {unknown[0]!r}; there are {', '.join(SETTINGS)}")
     for name, value in given.items():
         expected = SETTINGS[name]
+        if value is None and name in SETTINGS_OFF:
+            continue
         if isinstance(expected, bool) != isinstance(value, bool) or not isinstance(value, type(expected) | int):
             raise InvalidArgument(f"setting {name} is {value!r}; it is like {expected!r}")
         if not SETTINGS_MIN.get(name, 0) <= value < float("inf"):

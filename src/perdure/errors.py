@@ -51,7 +51,7 @@ PerdureError
     ├── TurnTooLong           1506   a turn that does not end
     ├── HistoryTooLong        1507   more events than the bound
     ├── HistoryCorrupt        1508   a history that cannot be read; also raised where one is read
-    └── Quarantined           1509   reserved: its turns have ended its owner again and again
+    └── Quarantined           1509   its owners died again and again while it was in flight
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ DIRECTORY = Path(sys.argv[1] if __name__ == "__main__" else ".")
 INSTANCES = 8
 STEPS = 40
 STEP_SECONDS = 0.06
-app = App("ledger", store=f"sqlite:///{DIRECTORY}/app.db", drain_seconds=0.0)
+app = App("ledger", store=f"sqlite:///{DIRECTORY}/app.db", quarantine_deaths=None, drain_seconds=0.0)
 
 
 def note(kind: str, name: str) -> None:

@@ -91,6 +91,8 @@ def test_an_app_needs_a_printable_id(id):
         {"slots": -1},
         {"standby": 1},
         {"drain_seconds": None},
+        {"quarantine_deaths": 1},
+        {"quarantine_deaths": "never"},
         {"slots": True},
         {"threads": 0},
         {"drain_seconds": float("nan")},

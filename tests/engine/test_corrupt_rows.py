@@ -10,18 +10,18 @@ import pytest
 from perdure import App, Client, Retry, WorkflowCancelled, WorkflowTerminated, wait_for_event
 
 CORRUPTIONS = {
-    "head, custom status": "update head set custom_status = '{}' where id = 'w0'",
-    "head, more": "update head set more = '[1]' where id = 'w0'",
-    "head, stalled": "update head set stalled = '{{x' where id = 'w0'",
-    "history, no JSON": "update history set events = '{{garb' where instance = 'w0'",
-    "history, blob": "update history set events = x'ff00' where instance = 'w0'",
-    "history, unknown event": """update history set events = '[{"type":"Never"}]' where instance = 'w0'""",
-    "wait, input": "update wait set input = 'zzz' where instance = 'w0'",
-    "wait, options": "update wait set options = '{{z' where instance = 'w0'",
-    "wait, due": "update wait set due = 'zzz' where instance = 'w0'",
-    "wait, name": "update wait set name = x'ff' where instance = 'w0'",
-    "mail, no JSON": "insert into mail (shard, instance, key, number, event, at) "
-    "select shard, id, 'bad', 99, 'zzz', 0 from head where id = 'w0'",
+    "head, custom status": "update perdure_head set custom_status = '{}' where id = 'w0'",
+    "head, more": "update perdure_head set more = '[1]' where id = 'w0'",
+    "head, stalled": "update perdure_head set stalled = '{{x' where id = 'w0'",
+    "history, no JSON": "update perdure_history set events = '{{garb' where instance = 'w0'",
+    "history, blob": "update perdure_history set events = x'ff00' where instance = 'w0'",
+    "history, unknown event": """update perdure_history set events = '[{"type":"Never"}]' where instance = 'w0'""",
+    "wait, input": "update perdure_wait set input = 'zzz' where instance = 'w0'",
+    "wait, options": "update perdure_wait set options = '{{z' where instance = 'w0'",
+    "wait, due": "update perdure_wait set due = 'zzz' where instance = 'w0'",
+    "wait, name": "update perdure_wait set name = x'ff' where instance = 'w0'",
+    "mail, no JSON": "insert into perdure_mail (shard, instance, key, number, event, at) "
+    "select shard, id, 'bad', 99, 'zzz', 0 from perdure_head where id = 'w0'",
 }
 
 
@@ -74,36 +74,52 @@ def test_a_row_that_cannot_be_read_harms_its_own_instance_alone(tmp_path: Path, 
 
 
 LOST_WAITS = {
-    "activity, deleted": ("slow", "delete from wait where instance = 'w0'", "wait 1: history leaves open activity nap"),
-    "activity, kind": ("slow", "update wait set kind = 'zzz' where instance = 'w0'", "zzz nap"),
-    "activity, state": ("slow", "update wait set state = 'zzz' where instance = 'w0'", "activity nap (zzz"),
-    "activity, answered": ("slow", "update wait set state = 'answered' where instance = 'w0'", "nap (answered"),
+    "activity, deleted": (
+        "slow",
+        "delete from perdure_wait where instance = 'w0'",
+        "wait 1: history leaves open activity nap",
+    ),
+    "activity, kind": ("slow", "update perdure_wait set kind = 'zzz' where instance = 'w0'", "zzz nap"),
+    "activity, state": ("slow", "update perdure_wait set state = 'zzz' where instance = 'w0'", "activity nap (zzz"),
+    "activity, answered": ("slow", "update perdure_wait set state = 'answered' where instance = 'w0'", "nap (answered"),
     "activity, options": (
         "slow",
-        "update wait set options = '{z' where instance = 'w0'",
+        "update perdure_wait set options = '{z' where instance = 'w0'",
         "the options of activity nap",
     ),
     "activity, options of a retry": (
         "slow",
-        "update wait set options = '[]', due = since + 2500000 where instance = 'w0'",
+        "update perdure_wait set options = '[]', due = since + 2500000 where instance = 'w0'",
         "the options of activity nap",
     ),
-    "child, deleted": ("parent", "delete from wait where instance = 'w0'", "wait 1: history leaves open child idle"),
-    "child, kind": ("parent", "update wait set kind = 'zzz' where instance = 'w0'", "zzz idle"),
-    "timer, deleted": ("sleeper", "delete from wait where instance = 'w0'", "wait 1: history leaves open timer"),
-    "timer, kind": ("sleeper", "update wait set kind = 'child' where instance = 'w0'", "child timer"),
-    "timer, due": ("sleeper", "update wait set due = null where instance = 'w0'", "timer timer (held, due None"),
+    "child, deleted": (
+        "parent",
+        "delete from perdure_wait where instance = 'w0'",
+        "wait 1: history leaves open child idle",
+    ),
+    "child, kind": ("parent", "update perdure_wait set kind = 'zzz' where instance = 'w0'", "zzz idle"),
+    "timer, deleted": (
+        "sleeper",
+        "delete from perdure_wait where instance = 'w0'",
+        "wait 1: history leaves open timer",
+    ),
+    "timer, kind": ("sleeper", "update perdure_wait set kind = 'child' where instance = 'w0'", "child timer"),
+    "timer, due": (
+        "sleeper",
+        "update perdure_wait set due = null where instance = 'w0'",
+        "timer timer (held, due None",
+    ),
     "history, deleted": (
         "sleeper",
-        "delete from history where instance = 'w0'; update wait set due = 1 where instance = 'w0'",
+        "delete from perdure_history where instance = 'w0'; update perdure_wait set due = 1 where instance = 'w0'",
         "history leaves open nothing, the store holds timer",
     ),
     "history and wait, deleted": (
         "idle",
-        "delete from history where instance = 'w0'; delete from wait where instance = 'w0'",
+        "delete from perdure_history where instance = 'w0'; delete from perdure_wait where instance = 'w0'",
         "tell its start",
     ),
-    "start mail, deleted": ("unknown", "delete from mail where instance = 'w0'", "tell its start"),
+    "start mail, deleted": ("unknown", "delete from perdure_mail where instance = 'w0'", "tell its start"),
 }
 
 
@@ -170,8 +186,8 @@ def test_a_wait_that_is_lost_stalls_its_run_instead_of_letting_it_wait_for_ever(
 
 
 EVENT_WAITS = {
-    "deleted": "delete from wait where instance = 'w0'",
-    "kind": "update wait set kind = 'zzz' where instance = 'w0'",
+    "deleted": "delete from perdure_wait where instance = 'w0'",
+    "kind": "update perdure_wait set kind = 'zzz' where instance = 'w0'",
 }
 
 
@@ -218,15 +234,15 @@ def test_a_run_that_waits_for_nothing_by_its_own_code_is_left_alone(tmp_path: Pa
 
 
 UNREADABLE_WAITS = """
-update wait set input = 'zzz' where instance = 'w0';
+update perdure_wait set input = 'zzz' where instance = 'w0';
 with recursive n(x) as (select 100 union all select x + 1 from n where x < 1200)
-insert into wait (shard, instance, number, kind, name, since, attempt, state, input)
-select shard, id, x, 'activity', 'pause', 0, 1, 'held', 'zzz' from head, n where id = 'w0'
+insert into perdure_wait (shard, instance, number, kind, name, since, attempt, state, input)
+select shard, id, x, 'activity', 'pause', 0, 1, 'held', 'zzz' from perdure_head, n where id = 'w0'
 """
 UNREADABLE_MAIL = """
 with recursive n(x) as (select 100 union all select x + 1 from n where x < 1200)
-insert into mail (shard, instance, number, key, event, at)
-select shard, id, x, 'bad' || x, case x when 100 then 'zzz' else x'ff' end, 0 from head, n where id = 'w0'
+insert into perdure_mail (shard, instance, number, key, event, at)
+select shard, id, x, 'bad' || x, case x when 100 then 'zzz' else x'ff' end, 0 from perdure_head, n where id = 'w0'
 """
 
 
@@ -268,9 +284,9 @@ def test_a_row_put_right_lets_its_run_go_on_at_the_next_start(tmp_path: Path) ->
                 await asyncio.sleep(0.01)
 
     asyncio.run(begin_waiting(f"sqlite:///{path}", "slow"))
-    attack(path, "update wait set options = '{z' where instance = 'w0'")
+    attack(path, "update perdure_wait set options = '{z' where instance = 'w0'")
     asyncio.run(until(stalled=True))
-    attack(path, "update wait set options = null where instance = 'w0'")
+    attack(path, "update perdure_wait set options = null where instance = 'w0'")
     asyncio.run(until(stalled=False))
 
 
@@ -314,5 +330,5 @@ def test_a_kept_failure_of_a_call_whose_options_are_lost_keeps_its_run_still_and
             return halt.description
 
     asyncio.run(stall())
-    attack(tmp_path / "kept.db", "update wait set options = '{z' where instance = 'w0'")
+    attack(tmp_path / "kept.db", "update perdure_wait set options = '{z' where instance = 'w0'")
     assert "the options of activity fails" in asyncio.run(go_on())

@@ -19,6 +19,13 @@ def test_no_single_fault_changes_the_outcome(workflow, sqlite):
 
 
 @pytest.mark.parametrize("workflow", sorted(ROLES))
+def test_no_single_fault_changes_the_outcome_where_one_death_makes_suspects(workflow):
+    reports = [crashpoints.run_point(point) for point in crashpoints.points(workflow, quarantine_deaths=2)]
+    assert not [report.violations for report in reports if report.violations]
+    assert sum(report.probes["suspect accused"] for report in reports) >= 2
+
+
+@pytest.mark.parametrize("workflow", sorted(ROLES))
 def test_a_second_fault_during_recovery_changes_nothing(workflow):
     failed = [
         (faults, report.violations) for faults, report in crashpoints.run_pairs(workflow, 1, 40) if report.violations

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from perdure.codec import Payload
 from perdure.errors import PerdureError
 from perdure.stores.contract import (
+    ANSWERED,
     FINISHED,
+    HELD,
     Creation,
     EngineStore,
     Halt,
@@ -50,7 +52,8 @@ class Life:
         self.now += self.random.randrange(3)
         self.told += 1
         name = self.random.choices(
-            ["commit", "create", "deliver", "purge", "take over", "settle"], [70, 10, 12, 5, 1, 2]
+            ["commit", "create", "deliver", "purge", "take over", "die", "accuse", "acquit", "settle"],
+            [70, 10, 16, 5, 1, 2, 1, 1, 2],
         )[0]
         match name:
             case "commit":
@@ -60,8 +63,12 @@ class Life:
                 return name, self.creation(self.random.choice(IDS))
             case "deliver":
                 return name, [self.mail() for _ in range(self.random.randint(0, 5))]
-            case "purge":
+            case "purge" | "acquit":
                 return name, self.random.choices(IDS, k=2)
+            case "accuse":
+                return name, (self.random.choice(IDS), self.random.randint(1, 9))
+            case "take over" | "die":
+                return name, self.now
             case _:
                 return name, None
 
@@ -135,7 +142,9 @@ class Life:
 
     def wait(self, number: int) -> Wait:
         due = self.now + self.random.randrange(50) if self.maybe(0.5) else None
-        return Wait(number, self.random.choice(["activity", "timer"]), "f", self.now, due, attempt=self.told)
+        kind = self.random.choice(["activity", "timer", "start"])
+        state = self.random.choice([HELD, HELD, ANSWERED])
+        return Wait(number, kind, "f", self.now, due, attempt=self.told, state=state)
 
     def mail(self, id: str | None = None) -> Mail:
         return Mail(
@@ -167,12 +176,29 @@ async def happen(store: EngineStore, lease: Lease, name: str, about: Any) -> tup
                 return await store.purge(lease.shard, about), lease
             case "take over":
                 await store.release([lease])
-                (heir,) = await store.acquire(APP, lease.owner + "'")
+                (heir,) = await store.acquire(APP, lease.owner + "'", about)
                 return heir, heir
+            case "die":
+                await lose_owner(store)
+                (heir,) = await store.acquire(APP, lease.owner + "'", about)
+                return heir, heir
+            case "accuse":
+                return await store.accuse(lease, *about), lease
+            case "acquit":
+                return await store.acquit(lease, about), lease
             case _:
                 return await store.settle_unknown(lease, str(about)), lease
     except PerdureError as error:
         return (type(error), str(error)), lease
+
+
+async def lose_owner(store: EngineStore) -> None:
+    """Free the shards as the death of their owner does."""
+    if isinstance(store, MemoryStore):
+        store.expire(APP)
+    else:
+        await store.close()
+        await store.open()
 
 
 async def snapshot(store: EngineStore, lease: Lease) -> dict[str, Any]:
@@ -188,6 +214,7 @@ async def snapshot(store: EngineStore, lease: Lease) -> dict[str, Any]:
         "mail": [await store.mail(lease, limit) for limit in (3, 1_000)],
         "stranded": [await store.stranded(lease, after, 3) for after in ("", "i2")],
         "apps": await store.apps(),
+        "suspects": await store.suspects(lease.shard),
     }
 
 
@@ -233,5 +260,8 @@ def test_both_stores_live_the_same_life(tmp_path: Path, seed: int) -> None:
         (5, "create NoneType"),
         (5, "create tuple"),
         (1, "take over Lease"),
+        (5, "die Lease"),
+        (3, "accuse NoneType"),
+        (3, "acquit NoneType"),
     ):
         assert outcomes.get(outcome, 0) >= often, (outcome, outcomes)

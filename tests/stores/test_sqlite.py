@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from perdure.errors import (
     StoreVersion,
     UnknownConfiguration,
 )
-from perdure.stores.contract import Delivery, EngineStore, Outcome, Query, Wait
+from perdure.stores.contract import Delivery, EngineStore, Mail, Outcome, Query, Wait
 from perdure.stores.sql import sqlite
 from perdure.stores.sql.runner import InlineRunner, ThreadRunner
 from perdure.stores.sql.search import Search
@@ -164,7 +165,7 @@ class TestPlace:
     def test_another_programs_database_is_left_as_it_was(self, tmp_path: Path) -> None:
         path = tmp_path / "other.db"
         other = sqlite3.connect(path)
-        other.executescript("create table meta (x); create table cake (y)")
+        other.executescript("create table perdure_meta (x); create table cake (y)")
         other.close()
         before = path.read_bytes()
         with pytest.raises((StoreNotUsable, StoreUnavailable), match=r"other\.db"):
@@ -181,7 +182,7 @@ class TestPlace:
         path = tmp_path / "store.db"
         opened(path)
         with sqlite3.connect(path) as connection:
-            connection.execute("update meta set value = '99' where key = 'format'")
+            connection.execute("update perdure_meta set value = '99' where key = 'format'")
         connection.close()
         with pytest.raises(StoreVersion, match="99"):
             opened(path)
@@ -335,7 +336,7 @@ class TestTrouble:
         async def story(store: SqlStore) -> None:
             leases = await store.acquire("shop", "owner")
             await store.release(leases)
-            await store._write(lambda connection: connection.change("update shard set epoch = 0"))
+            await store._write(lambda connection: connection.change("update perdure_shard set epoch = 0"))
             with pytest.raises(StoreRolledBack):
                 await store.acquire("shop", "owner")
 
@@ -361,7 +362,7 @@ class TestPlans:
         search = Search(query, "shop", next(iter(query.status), None), (5, "a", 1), 10)
         plan = str(connection.execute(f"explain query plan {search.sql}", search.values).fetchall())
         connection.close()
-        assert f"INDEX {index} " in plan, plan
+        assert f"INDEX perdure_{index} " in plan, plan
         assert "TEMP B-TREE" not in plan, plan
 
     def test_waits_due_come_by_their_index(self, tmp_path: Path) -> None:
@@ -369,7 +370,7 @@ class TestPlans:
         connection = sqlite3.connect(tmp_path / "store.db")
         plan = str(connection.execute(f"explain query plan {SELECT_DUE}", (1, 9, 0, "", 0, 10)).fetchall())
         connection.close()
-        assert "INDEX wait_due" in plan
+        assert "INDEX perdure_wait_due" in plan
         assert "TEMP B-TREE" not in plan
 
     def test_people_can_read_the_views(self, tmp_path: Path) -> None:
@@ -379,17 +380,57 @@ class TestPlans:
 
         told(tmp_path, story)
         connection = sqlite3.connect(tmp_path / "store.db")
-        assert connection.execute("select app, id, status, created from instances").fetchall() == [
+        assert connection.execute("select app, id, status, created from perdure_instances").fetchall() == [
             ("shop", "a", "running", "1970-01-01T00:00:00.001Z")
         ]
-        assert connection.execute("select instance, kind, due from waits").fetchall() == [
+        assert connection.execute("select instance, kind, due from perdure_waits").fetchall() == [
             ("a", "timer", "1970-01-01T00:00:01.500Z")
         ]
-        assert connection.execute("select instance, sequence, type from events").fetchall() == [
+        assert connection.execute("select instance, sequence, type from perdure_events").fetchall() == [
             ("a", 1, "TurnStarted"),
             ("a", 1, "TimerCreated"),
         ]
         connection.close()
+
+
+class TestTransact:
+    """A caller's own statements in one transaction with the mail that holds their result."""
+
+    def test_a_call_is_answered_once(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            calls = [Wait(number, "activity", "f", 5, attempt=2) for number in (1, 2)]
+            await scene.start("a", opened=[*calls, Wait(3, "timer", "", 5)])
+            done: list[str] = []
+
+            def work(db: Any, key: str = "k") -> Mail:
+                db.execute("create table if not exists mine (key text)")
+                db.execute("insert into mine values (?)", (key,))
+                done.append(key)
+                return a_mail("a", key, execution="e1", generation=1)
+
+            def fail(db: Any) -> Mail:
+                db.execute("delete from mine")
+                raise LookupError
+
+            async def transact(number: int, attempt: int = 2, key: str = "k") -> Outcome:
+                return await store.transact(scene.lease("a"), "a", number, attempt, partial(work, key=key))
+
+            assert await transact(1) == Outcome.COMMITTED
+            assert await scene.keys("a") == ["k"]
+            assert [wait.state for wait in await store.waits(scene.shard("a"), "a")] == ["answered", "held", "held"]
+            for number, attempt in ((1, 2), (2, 1), (2, 3), (3, 0), (9, 2)):
+                assert await transact(number, attempt, "again") == Outcome.CONFLICT
+            with pytest.raises(LookupError):
+                await store.transact(scene.lease("a"), "a", 2, 2, fail)
+            await store.release([scene.lease("a")])
+            assert await transact(2) == Outcome.FENCED
+            assert done == ["k"]
+            assert await scene.keys("a") == ["k"]
+
+        told(tmp_path, story)
+        with sqlite3.connect(tmp_path / "store.db") as connection:
+            assert connection.execute("select key from mine").fetchall() == [("k",)]
 
 
 class TestProcesses:

@@ -82,6 +82,7 @@ class Host:
         self._activations_max = activations_max
         self._actors: OrderedDict[str, Actor] = OrderedDict()
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
+        self._detained: dict[str, list[Callable[[Actor | None], None]]] = {}
         self._known_mail: set[tuple[str, str]] = set()
         self._resting: dict[str, frozenset[str]] = {}
         self._taken: set[tuple[str, str]] | None = None
@@ -161,8 +162,30 @@ class Host:
             self._actors.move_to_end(id)
             call(actor)
             return
+        detained = self._detained.get(id)
+        if detained is not None:
+            detained.append(call)
+            return
         self._absent.setdefault(id, []).append(call)
         self._loader.wake()
+
+    def detain(self, ids: Iterable[str]) -> None:
+        """Load none of these until they are admitted; who visits them waits. Call it before `start`."""
+        for id in ids:
+            self._detained[id] = self._absent.pop(id, [])
+
+    def admit(self, id: str) -> None:
+        """Let a detained actor be loaded, and visited by those who waited."""
+        for call in self._detained.pop(id, ()):
+            self.visit(id, call)
+
+    def detains(self, id: str) -> bool:
+        return id in self._detained
+
+    def is_at_rest(self, id: str) -> bool:
+        """Nobody is about to load it, and it has no turn in flight nor a message to work on."""
+        actor = self._actors.get(id)
+        return id not in self._absent and (actor is None or actor.is_idle)
 
     def _evict(self, newest: Actor) -> None:
         """Put away the idle activations not used for longest, down to the bound; the newest is about to be told."""
@@ -224,7 +247,8 @@ class Host:
         if actor is None and mail.key in self._resting.get(mail.instance, ()):
             return
         if actor is None:
-            self.visit(mail.instance, lambda loaded: None)  # because loading hands over all of its mail
+            if mail.instance not in self._detained:  # because the mail is looked for again and again
+                self.visit(mail.instance, lambda loaded: None)  # because loading hands over all of its mail
             return
         self._known_mail.add(key)
         actor.tell(from_mail(mail))

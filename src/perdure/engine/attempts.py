@@ -120,6 +120,11 @@ class Attempts:
     def knows(self, address: Address) -> bool:
         return address in self._calls
 
+    def runs(self, id: str) -> bool:
+        """Whether an attempt of the instance runs, or waits for a slot."""
+        calls = [running for address, running in self._calls.items() if address[0] == id]
+        return any(running.task is not None or not running.started for running in calls)
+
     @property
     def count(self) -> int:
         return len(self._calls)

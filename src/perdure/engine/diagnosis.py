@@ -9,18 +9,32 @@ import msgspec
 from perdure.clock import to_datetime
 from perdure.history.events import Failure
 from perdure.history.state import Explanation
-from perdure.stores.contract import FINISHED, EngineStore, Head, Status, Wait
+from perdure.stores.contract import FINISHED, EngineStore, Head, Status, Suspect, Wait
 
 DEPTH_MAX = 20
 """How many children down the cause is followed."""
+
+SUSPICIOUS_DEATHS = 2
+"""From how many deaths running on a suspicion is worth telling."""
 
 
 async def explain(
     store: EngineStore, app: str, shard_of: Callable[[str], int], head: Head, depth: int = 0
 ) -> Explanation:
     """Follow the waits of an instance, and of the children it waits for, to what holds it."""
+    told = of_head(head)
+    if told is not None:
+        return told
+    suspects = await store.suspects(shard_of(head.id))
+    suspect = next((suspect for suspect in suspects if suspect.instance == head.id), None)
+    return with_suspicion(await _of_unhalted(store, app, shard_of, head, depth), suspect)
+
+
+async def _of_unhalted(
+    store: EngineStore, app: str, shard_of: Callable[[str], int], head: Head, depth: int
+) -> Explanation:
     waits = await store.waits(shard_of(head.id), head.id)
-    told = of_head(head) or of_pending(head, waits, await store.holder(app))
+    told = of_pending(head, waits, await store.holder(app))
     if told is not None:
         return told
     child = next((wait for wait in waits if wait.kind == "child" and wait.on), None)
@@ -47,6 +61,14 @@ def of_head(head: Head) -> Explanation | None:
         why = f" ({halt.reason})" if halt.reason else ""
         return _tell(head, "suspended", f"{_who(head)} was suspended{why}.", halt.since, f"perdure resume {head.id}")
     return None
+
+
+def with_suspicion(told: Explanation, suspect: Suspect | None) -> Explanation:
+    """Add that it may have to wait for others before it runs alone."""
+    if suspect is None or suspect.deaths < SUSPICIOUS_DEATHS:
+        return told
+    text = f"{told.sentence} Its owners died {suspect.deaths} times running while it was in flight, so suspects run"
+    return msgspec.structs.replace(told, sentence=f"{text} one by one and it may have to wait its turn.")
 
 
 def of_pending(head: Head, waits: list[Wait], holder: str | None) -> Explanation | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import socket
 
 from perdure.actors.host import ACTIVATIONS_MAX
@@ -15,8 +14,9 @@ from perdure.engine.attempts import SLOTS
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Executor
+from perdure.engine.quarantine import QUARANTINE_DEATHS
 from perdure.engine.shard import Shard
-from perdure.errors import StoreOwned, StoreUnavailable
+from perdure.errors import StoreError, StoreOwned
 from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import EngineStore, shard_number
 
@@ -46,9 +46,9 @@ class Engine:
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
+        quarantine_deaths: int | None = QUARANTINE_DEATHS,
         pace: Pace = PACE,
         drain_seconds: float = DRAIN_SECONDS,
-        chance: random.Random | None = None,
     ) -> None:
         self.app = app
         self.store = store
@@ -63,9 +63,9 @@ class Engine:
         self._slots = slots
         self._activations_max = activations_max
         self._history_events_max = history_events_max
+        self._quarantine_deaths = quarantine_deaths
         self._pace = pace
         self._drain_seconds = drain_seconds
-        self._chance = chance or random.Random()
         self._ownership = Rounds("ownership", self._ownership_round)
         self._losing: set[asyncio.Task[None]] = set()
         self.operations = Operations(self)
@@ -120,7 +120,9 @@ class Engine:
         return self._pace.standby_seconds
 
     async def _acquire(self) -> None:
-        for lease in await self.store.acquire(self.app, self.owner):
+        counts_deaths = self._quarantine_deaths is not None and not self._commands_only
+        at = self.clock.now() if counts_deaths else None
+        for lease in await self.store.acquire(self.app, self.owner, at):
             if lease.shard in self.owned:
                 continue
             shard = Shard(
@@ -128,7 +130,6 @@ class Engine:
                 lease,
                 self._executor,
                 self.clock,
-                self._chance,
                 on_finished=self.operations.on_finished,
                 on_answered=self.operations.answers.tell,
                 on_lost=self._lost,
@@ -136,12 +137,13 @@ class Engine:
                 slots=self._slots,
                 activations_max=self._activations_max,
                 history_events_max=self._history_events_max,
+                quarantine_deaths=self._quarantine_deaths,
                 pace=self._pace,
             )
             self.owned[lease.shard] = shard
             try:
                 await shard.open()
-            except StoreUnavailable:
+            except StoreError:
                 self.owned.pop(lease.shard, None)  # because calls in flight that were not read would wait for ever
                 await shard.abandon()
                 raise

@@ -14,7 +14,7 @@ from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
 from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
-from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold
+from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold, is_quarantined
 from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
 from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
@@ -75,7 +75,7 @@ class Services(Protocol):
     def released(self, turn: Turn) -> None: ...
     def answered(self, id: str, answers: Sequence[UpdateAnswered]) -> None: ...
     def finished(self, instance: Instance, completed: RunCompleted | None) -> None: ...
-    def stalled(self, instance: Instance, stall: Stall) -> None: ...
+    def stalled(self, head: Head, stall: Stall) -> None: ...
     def consumed(self, id: str, keys: Sequence[str]) -> None: ...
     def schedule(self, due: int, id: str, number: int) -> None: ...
     def tell(self, id: str, message: Message) -> None: ...
@@ -683,7 +683,7 @@ class Instance:
             self._leave([])
             return
         if stall is not None and turn.head is not None:
-            self._services.stalled(self, stall)
+            self._services.stalled(self.head, stall)
         self._services.submit(turn, self._held)
 
     def _held(self, outcome: contract.Outcome) -> None:
@@ -698,8 +698,8 @@ class Instance:
     # -- attempts -------------------------------------------------------------------------------------------------
 
     def _start_attempt(self, wait: Wait) -> None:
-        if self.head.suspended is None and wait.state == HELD:
-            head = self.head
+        head = self.head
+        if head.suspended is None and wait.state == HELD and not is_quarantined(head):
             self._services.start_attempt((head.id, head.execution, head.generation, wait.number), wait)
 
     def _resume_calls(self) -> None:

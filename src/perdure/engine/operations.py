@@ -360,7 +360,7 @@ class Operations:
 
 def _begin(shard: Shard, head: Head, started: RunStarted) -> asyncio.Future[None]:
     """Take in a new instance on the node that owns it; the future is done once its first turn is durable."""
-    if not _vacate(shard, head.id):
+    if shard.host.detains(head.id) or not _vacate(shard, head.id):
         raise already_exists(head.id)
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     message = Message(started, None, head.execution, head.generation, answer=_answering(done))

@@ -6,7 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from perdure.actors.committer import Committer, Settled
 from perdure.actors.host import ACTIVATIONS_MAX, Host
@@ -17,7 +17,9 @@ from perdure.codec import Payload
 from perdure.engine.attempts import SLOTS, Address, Attempts, Running
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.ports import Executor
+from perdure.engine.quarantine import QUARANTINE_DEATHS, Lane
 from perdure.engine.reports import HeartbeatSeen, report
+from perdure.engine.standstill import is_quarantined
 from perdure.engine.transact import Transacting
 from perdure.history.events import RunCompleted, UpdateAnswered
 from perdure.history.work import Outcome, Stall
@@ -47,7 +49,6 @@ class Shard:
         lease: Lease,
         executor: Executor,
         clock: Clock,
-        chance: random.Random,
         *,
         on_finished: Finished,
         on_answered: Answered,
@@ -56,6 +57,7 @@ class Shard:
         slots: int = SLOTS,
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
+        quarantine_deaths: int | None = QUARANTINE_DEATHS,
         pace: Pace = PACE,
     ) -> None:
         self.lease = lease
@@ -66,32 +68,40 @@ class Shard:
         self.commands_only = commands_only
         self.history_events_max = history_events_max
         self.counts: Counter[str] = Counter()
+        self._quarantine_deaths = quarantine_deaths
         self._is_recovering = True
         self._awake: set[str] = set()
-        self._chance = chance
         self._on_finished = on_finished
         self._on_answered = on_answered
-        self.committer = Committer(store, lease, clock, lambda why: on_lost(self, why))
+        self._on_lost = on_lost
+        self.committer = Committer(store, lease, clock, self._lost)
         self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
         steps = Transacting(store, lease, clock, self.host)
         self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, steps.transact, slots)
         self._examiner = Rounds("examiner", self._examine_round)
         self._examined = ""
+        self.lane = Lane(store, lease, clock, self.host, self.attempts, stalled=self.stalled, lost=self._lost)
 
     async def open(self) -> None:
         """Take up the work: calls that were in flight, mail, due times, instances whose stall may be over."""
+        if self._quarantine_deaths is not None and not self.commands_only:
+            await self.lane.open(self._quarantine_deaths)
         self.committer.start()
         self.host.start(listen=not self.commands_only)
         if self.commands_only:
             return
-        await self._recover_calls()
+        stalled = await self._stalled()
+        await self._recover_calls(stalled.quarantined)
         self._is_recovering = False
         self._awake.clear()
-        await self._retry_stalled()
+        for id in stalled.curable:
+            self.retry(id)
+        self.lane.start()
         self._examiner.start()
 
     async def close(self, drain_seconds: float) -> None:
         """Give attempts some time, commit what is decided, put everything away."""
+        await self.lane.stop()
         if self.commands_only:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self._examiner.stop()
@@ -102,6 +112,7 @@ class Shard:
     async def abandon(self) -> None:
         """The lease is lost: nothing may be written any more."""
         await self._examiner.stop()
+        await self.lane.stop()
         await self.committer.abandon()
         await self.attempts.drain(0)
         await self.host.stop()
@@ -157,9 +168,9 @@ class Shard:
     def drop(self, instance: Instance) -> None:
         self.host.drop(instance)
 
-    def stalled(self, instance: Instance, stall: Stall) -> None:
+    def stalled(self, head: Head, stall: Stall) -> None:
         self.counts[f"stalled:{stall.reason}"] += 1
-        log.warning("%s %s stands still: %s: %s", instance.head.name, instance.id, stall.reason, stall.description)
+        log.warning("%s %s stands still: %s: %s", head.name, head.id, stall.reason, stall.description)
 
     def count(self, what: str) -> None:
         self.counts[what] += 1
@@ -198,11 +209,14 @@ class Shard:
         self._wakes(loaded.head.id)
         return Instance.restore(self, loaded)
 
+    def _lost(self, why: str) -> None:
+        self._on_lost(self, why)
+
     def _wakes(self, id: str) -> None:
         if self._is_recovering:
             self._awake.add(id)
 
-    async def _recover_calls(self) -> None:
+    async def _recover_calls(self, quarantined: frozenset[str]) -> None:
         """Run again what was in flight when the last owner died.
 
         An instance that is loaded meanwhile takes up its own calls; what a page says of them may be old by now.
@@ -211,13 +225,14 @@ class Shard:
         while True:
             page: list[OpenCall] = await self.store.recover(self.lease, after, RECOVER_PAGE)
             for call in page:
-                self._recover(call)
+                if call.instance not in quarantined:
+                    self._recover(call)
             if not page:
                 return
             after = page[-1].instance
 
     def _recover(self, call: OpenCall) -> None:
-        if call.instance in self._awake:
+        if call.instance in self._awake or self.host.detains(call.instance):
             return
         wait = call.wait
         if wait.state != HELD:
@@ -227,17 +242,21 @@ class Shard:
         else:
             self.start_attempt((call.instance, call.execution, call.generation, wait.number), wait)
 
-    async def _retry_stalled(self) -> None:
-        """Try those again whose code is another than the one that stalled."""
+    async def _stalled(self) -> Stalled:
+        """Who stands still: those to be tried again because their code is another than the one that stalled."""
         cursor: str | None = None
+        curable: list[str] = []
+        quarantined: list[str] = []
         while True:
             page = await self.store.find(Query(app=self.lease.app, stalled=True), cursor, 200)
             for head in page.heads:
-                if head.stalled is not None and self.executor.fingerprint(head.name) != head.stalled.fingerprint:
-                    self.retry(head.id)
+                if is_quarantined(head):
+                    quarantined.append(head.id)
+                elif head.stalled is not None and self.executor.fingerprint(head.name) != head.stalled.fingerprint:
+                    curable.append(head.id)
             cursor = page.cursor
             if cursor is None:
-                return
+                return Stalled(curable, frozenset(quarantined))
 
     async def _examine_round(self) -> float | None:
         """Load those that nothing would load, because rows of them are gone: page by page, once."""
@@ -256,6 +275,13 @@ class Shard:
 def _examine(actor: Any) -> None:
     if actor is not None:
         actor.examine()
+
+
+class Stalled(NamedTuple):
+    """Ids of instances that stand still, as the store told when the shard was opened."""
+
+    curable: list[str]
+    quarantined: frozenset[str]
 
 
 def _unstall(actor: Any) -> None:

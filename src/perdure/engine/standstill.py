@@ -12,6 +12,8 @@ from perdure.history.events import RunCancelRequested, RunResumed, RunSuspended,
 from perdure.history.work import Stall
 from perdure.stores.contract import ANSWERED, Halt, Head, Turn, Wait
 
+QUARANTINED = "quarantined"
+"""Reason of a stall in which not even calls are run that were in flight."""
 UNSTALLING = frozenset((RunTerminated, RunResumed))
 """Events that a stalled instance takes."""
 WAKING = frozenset((TimerFired, RunTerminated, RunCancelRequested))
@@ -21,6 +23,10 @@ WAKING = frozenset((TimerFired, RunTerminated, RunCancelRequested))
 def goes_without_code(kinds: set[type]) -> bool:
     """Whether a turn with events of these types needs no code of the workflow."""
     return RunTerminated in kinds or kinds == {RunSuspended}
+
+
+def is_quarantined(head: Head) -> bool:
+    return head.stalled is not None and head.stalled.reason == QUARANTINED
 
 
 def hold(

@@ -111,7 +111,7 @@ class Activity(Generic[P, R]):
     async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         if self.is_transaction:
             raise OnlyInWorkflow(
-                f"transaction {self.name} happens with the turn of a workflow; a test calls {self.name}.function(db, ...)"
+                f"transaction {self.name} happens in a workflow; a test calls {self.name}.function(db, ...)"
             )
         if self.is_async:
             return await self.function(*args, **kwargs)  # type: ignore[no-any-return]

@@ -65,11 +65,11 @@ class Outbox:
             timeout=options.run_timeout,
         )
         head = pending_head(self._app, id, started, now)
-        if not self._carrier.create(creation(head, started, f"{head.execution}.start", now)):
-            if options.if_exists != "return":
-                raise InstanceExists(
-                    f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id
-                )
+        is_new = self._carrier.create(creation(head, started, f"{head.execution}.start", now))
+        if not is_new and options.if_exists != "return":
+            raise InstanceExists(
+                f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id
+            )
         return id
 
     def raise_event(self, id: str, name: str | ExternalEvent[Any], data: Any = None) -> None:

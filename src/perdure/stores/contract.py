@@ -263,6 +263,18 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
     until: int | None = None
 
 
+class Suspect(msgspec.Struct, frozen=True, gc=False):
+    """An instance that could have been running each time when the owners of its shard died, `deaths` times running.
+
+    `accused` is the place, from 1, in which it was accused by the last owner that died and had accused anybody; 0 if it
+    was not. A suspect is forgotten with its instance: when that is purged, or another takes its id.
+    """
+
+    instance: str
+    deaths: int
+    accused: int = 0
+
+
 class Loaded(msgspec.Struct, frozen=True, gc=False):
     """An instance as of one moment.
 
@@ -422,17 +434,39 @@ class Store(Protocol):
 class Leases(Protocol):
     """Who owns which shard."""
 
-    async def acquire(self, app: str, owner: str) -> list[Lease]:
+    async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
         """Take the app's shards that are free or whose lease ran out, each with an epoch higher than any
         before.
 
         Returns what `owner` now holds; what it held before keeps its epoch. Empty: somebody else owns them;
         ask again later. Raises StoreRolledBack if the store's epoch is lower than one that this object has
         seen.
+
+        With `at` (now) the owner *lives* on the shards that it takes, until they are released. If the life
+        before on a shard was not, its owner has died: in the same transaction each run of the shard that is
+        not finished and could have been running becomes a suspect or, if it is one, has one death more: a run
+        with a HELD activity call that is not due later than `at` (unless it is suspended), with another wait
+        that is due by `at`, or with mail (unless a wait of kind START is due later). Other suspects are
+        forgotten. Without `at` the owner runs no code: lives, deaths and suspects stay as they are.
         """
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Give shards back at once. From now on a commit under them is FENCED; lost ones are ignored."""
+        """Give shards back at once. From now on a commit under them is FENCED; lost ones are ignored.
+
+        A life on them ends in good order, and nobody is a suspect any more.
+        """
+
+    async def suspects(self, shard: int) -> list[Suspect]:
+        """Who could have been running when the last owners died, by instance id. No lease is needed to look."""
+
+    async def accuse(self, lease: Lease, instance: str, place: int) -> None:
+        """Note that this suspect may run from now on, beside those accused before it; durable when it returns.
+
+        One that is no suspect is ignored. Raises Fenced.
+        """
+
+    async def acquit(self, lease: Lease, instances: Sequence[str]) -> None:
+        """Forget these suspects, their deaths and accusations. Those that are none are ignored. Raises Fenced."""
 
     async def holder(self, app: str) -> str | None:
         """Who owns the app's first shard, for people to read. None: nobody."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from perdure.stores.contract import (
     ANSWERS_MAX,
     FINISHED,
+    HELD,
     MAILBOX_MESSAGES_MAX,
     SEEN_MAX,
     Creation,
@@ -30,6 +31,7 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Suspect,
     Turn,
     Wait,
     WaitKind,
@@ -88,6 +90,16 @@ class Shard:
     epoch: int = 0
     owner: str | None = None
     token: str | None = None
+    life: int | None = None
+    deaths: dict[str, int] = field(default_factory=dict)
+    accused: dict[str, int] = field(default_factory=dict)
+    accused_at_death: dict[str, int] = field(default_factory=dict)
+
+    def forget(self, id: str) -> None:
+        """It is no suspect any more."""
+        self.deaths.pop(id, None)
+        self.accused.pop(id, None)
+        self.accused_at_death.pop(id, None)
 
 
 class MemoryStore:
@@ -188,10 +200,7 @@ class MemoryStore:
         return outcomes
 
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
-        shard = self._shards[lease.shard]
-        if shard.epoch != lease.epoch or shard.owner is None:
-            raise lost(lease)
-        return shard.token == token
+        return self._held(lease).token == token
 
     async def deliver(self, shard: int, mail: Sequence[Mail]) -> list[Delivery]:
         deliveries = [self._deliver(shard, message) for message in mail]
@@ -202,15 +211,18 @@ class MemoryStore:
         purged = [found.head.id for found in self._of(shard, ids) if found.finished]
         for id in purged:
             del self._instances[shard][id]
+            self._shards[shard].forget(id)
         return purged
 
-    async def acquire(self, app: str, owner: str) -> list[Lease]:
+    async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
         leases = []
         for id in self._shards_of(app):
             shard = self._shards[id]
             if shard.owner is None:
                 shard.owner = owner
                 shard.epoch += 1
+                if at is not None:
+                    self._begin_life(id, shard, at)
             if shard.owner == owner:
                 leases.append(Lease(id, app, shard.number, owner, shard.epoch))
         return leases
@@ -220,6 +232,25 @@ class MemoryStore:
             shard = self._shards[lease.shard]
             if shard.epoch == lease.epoch:
                 shard.owner = None
+            if shard.life == lease.epoch:
+                shard.life = None
+                for id in list(shard.deaths):
+                    shard.forget(id)
+
+    async def suspects(self, shard: int) -> list[Suspect]:
+        found = self._shards[shard]
+        places = found.accused_at_death
+        return [Suspect(id, deaths, places.get(id, 0)) for id, deaths in sorted(found.deaths.items())]
+
+    async def accuse(self, lease: Lease, instance: str, place: int) -> None:
+        shard = self._held(lease)
+        if instance in shard.deaths:
+            shard.accused[instance] = place
+
+    async def acquit(self, lease: Lease, instances: Sequence[str]) -> None:
+        shard = self._held(lease)
+        for id in instances:
+            shard.forget(id)
 
     def expire(self, app: str) -> None:
         """Free the app's shards, as the death of their owner would."""
@@ -290,6 +321,24 @@ class MemoryStore:
         instances = self._instances[shard]
         return [instances[id] for id in dict.fromkeys(ids) if id in instances]
 
+    def _held(self, lease: Lease) -> Shard:
+        shard = self._shards[lease.shard]
+        if shard.epoch != lease.epoch or shard.owner is None:
+            raise lost(lease)
+        return shard
+
+    def _begin_life(self, id: int, shard: Shard, at: int) -> None:
+        """Count a death for each that could have been running, if the life before has not ended in good order."""
+        if shard.life is not None:
+            if shard.accused:
+                shard.accused, shard.accused_at_death = {}, shard.accused
+            running = {name for name, found in self._unfinished(id) if could_run(found, at)}
+            for name in shard.deaths.keys() - running:
+                shard.forget(name)
+            for name in running:
+                shard.deaths[name] = shard.deaths.get(name, 0) + 1
+        shard.life = shard.epoch
+
     def _unfinished(self, shard: int) -> Iterator[tuple[str, Instance]]:
         return ((id, found) for id, found in sorted(self._instances[shard].items()) if not found.finished)
 
@@ -316,6 +365,7 @@ class MemoryStore:
                 return Outcome.EXISTS
             assert turn.head is not None, "a start brings a head"
             found = instances[turn.id] = Instance(turn.head)
+            self._shards[shard].forget(turn.id)
         else:
             if found is None or not is_current(found.head, turn):
                 return Outcome.CONFLICT
@@ -358,6 +408,7 @@ class MemoryStore:
         waits = {wait.number: wait for wait in creation.waits}
         mail = {creation.mail.key: replace(creation.mail, app=None)}
         self._instances[shard][head.id] = Instance(head, creation.parent_call, waits=waits, mail=mail)
+        self._shards[shard].forget(head.id)
         return True
 
     def _send(self, lease: Lease, mail: Mail) -> Delivery:
@@ -375,6 +426,20 @@ class MemoryStore:
             return Delivery.FULL
         found.mail[mail.key] = replace(mail, app=None)
         return Delivery.DELIVERED
+
+
+def could_run(found: Instance, at: int) -> bool:
+    """Whether an owner that looks at the instance has something to run."""
+    waits = found.waits.values()
+    starts_later = any(wait.kind == WaitKind.START and wait.due is not None and wait.due > at for wait in waits)
+    return any(wakes(found.head, wait, at) for wait in waits) or (bool(found.mail) and not starts_later)
+
+
+def wakes(head: Head, wait: Wait, at: int) -> bool:
+    """Whether the wait alone gives an owner something to run."""
+    if wait.kind == WaitKind.ACTIVITY:
+        return wait.state == HELD and head.suspended is None and (wait.due is None or wait.due <= at)
+    return wait.due is not None and wait.due <= at
 
 
 def matches(head: Head, query: Query) -> bool:

@@ -23,32 +23,34 @@ class Point:
     operation: int
     fault: Fault
     sqlite: bool = False
+    quarantine_deaths: int | None = None
 
     def __str__(self) -> str:
         return f"{self.workflow}, operation {self.operation}, {self.fault}{', sqlite' if self.sqlite else ''}"
 
 
-def world(workflow: str, plan: Script, *, sqlite: bool = False, activations_max: int = 2_000) -> World:
-    scenario = Scenario((ROLES[workflow],), definitions(), sqlite=sqlite, activations_max=activations_max, purges=True)
-    return World(Tape(0), scenario, plan)
+def world(workflow: str, plan: Script, **settings: Any) -> World:
+    """`settings` are those of a `Scenario`."""
+    return World(Tape(0), Scenario((ROLES[workflow],), definitions(), purges=True, **settings), plan)
 
 
-def operations(workflow: str, *, sqlite: bool = False) -> list[str]:
+def operations(workflow: str, **settings: Any) -> list[str]:
     """The operations of an undisturbed run, in order."""
     plan = Script({})
-    report = world(workflow, plan, sqlite=sqlite).run(inspect)
+    report = world(workflow, plan, **settings).run(inspect)
     assert not report.violations, report.violations
     return plan.operations
 
 
-def points(workflow: str, *, sqlite: bool = False) -> list[Point]:
+def points(workflow: str, *, sqlite: bool = False, quarantine_deaths: int | None = None) -> list[Point]:
     """All faults at all operations."""
-    count = len(operations(workflow, sqlite=sqlite))
-    return [Point(workflow, number, fault, sqlite) for number in range(count) for fault in Fault]
+    count = len(operations(workflow, sqlite=sqlite, quarantine_deaths=quarantine_deaths))
+    return [Point(workflow, number, fault, sqlite, quarantine_deaths) for number in range(count) for fault in Fault]
 
 
 def run_point(point: Point) -> Report:
-    return world(point.workflow, Script({point.operation: point.fault}), sqlite=point.sqlite).run(inspect)
+    plan = Script({point.operation: point.fault})
+    return world(point.workflow, plan, sqlite=point.sqlite, quarantine_deaths=point.quarantine_deaths).run(inspect)
 
 
 def run_pairs(workflow: str, seed: int, count: int) -> list[tuple[dict[int, Fault], Report]]:

@@ -27,6 +27,7 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Suspect,
     Turn,
     Wait,
 )
@@ -310,14 +311,24 @@ class FaultyStore:
 
     # -- Leases ---------------------------------------------------------------------------------------------
 
-    async def acquire(self, app: str, owner: str) -> list[Lease]:
-        return await self._do("acquire", lambda: self._inner.acquire(app, owner), self._witness.acquired)
+    async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
+        return await self._do("acquire", lambda: self._inner.acquire(app, owner, at), self._witness.acquired)
 
     async def release(self, leases: Sequence[Lease]) -> None:
         await self._do("release", lambda: self._inner.release(leases))
 
     async def holder(self, app: str) -> str | None:
         return await self._do("holder", lambda: self._inner.holder(app))
+
+    async def suspects(self, shard: int) -> list[Suspect]:
+        return await self._do("suspects", lambda: self._inner.suspects(shard))
+
+    async def accuse(self, lease: Lease, instance: str, place: int) -> None:
+        await self._do("accuse", lambda: self._inner.accuse(lease, instance, place))
+        self._witness.probes["suspect accused"] += 1
+
+    async def acquit(self, lease: Lease, instances: Sequence[str]) -> None:
+        await self._do("acquit", lambda: self._inner.acquit(lease, instances))
 
     # -- Wake -----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,9 @@ from perdure.actors.committer import Committer
 from perdure.actors.host import Host
 from perdure.actors.message import Message
 from perdure.engine import instance as instances
+from perdure.engine import shard as shards
 from perdure.engine.instance import Instance
+from perdure.engine.quarantine import Lane
 from perdure.engine.shard import Shard
 from perdure.errors import StoreUnavailable
 from perdure.history.accept import REPLIES, Verdict
@@ -217,6 +219,24 @@ def _impatient(_: Any) -> Any:
     return mutated
 
 
+def _accusing_last(_: Any) -> Any:
+    async def mutated(self: Any, id: str) -> None:
+        self._host.admit(id)
+        self._host.visit(id, lambda actor: None)
+        await self._comes_to_rest(id)
+        await self._store.accuse(self._lease, id, 1)
+        await self._store.acquit(self._lease, [id])
+
+    return mutated
+
+
+def _counting_no_deaths(_: Any) -> Any:
+    def mutated(self: Any, id: int, shard: Any, at: int) -> None:
+        shard.life = shard.epoch
+
+    return mutated
+
+
 def _always(value: bool) -> Callable[[Any], Any]:
     return lambda _: lambda *args: value
 
@@ -245,6 +265,10 @@ MUTANTS = (
     Mutant("a failed read of due times believed", Host, "_read_window", _believing_a_failed_read),
     Mutant("a page of mail older than its consumption", Host, "consumed", _forgetting_what_was_taken),
     Mutant("recovery from an old page", Shard, "_wakes", _recovering_blindly),
+    Mutant("suspects accused when they have run", Lane, "_try", _accusing_last),
+    Mutant("deaths not counted", MemoryStore, "_begin_life", _counting_no_deaths),
+    Mutant("quarantined calls run when loaded", instances, "is_quarantined", _always(False)),
+    Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False)),
     Mutant(
         "events of the last turn not carried over",
         runs.Run,

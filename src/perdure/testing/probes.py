@@ -29,6 +29,7 @@ REQUIRED = (
     "command repeated",
     "start repeated",
     "worker without the code",
+    "node ended by an instance",
     # what the engine did about it
     "commit fenced",
     "unknown outcome fenced",
@@ -47,6 +48,8 @@ REQUIRED = (
     "stalled: payload-not-decodable",
     "update answered",
     "update refused",
+    "stalled: quarantined",
+    "suspect accused",
     "continued as new",
     "replayed",
     "purged",

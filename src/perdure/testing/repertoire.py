@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import perdure
@@ -49,9 +50,11 @@ SOON_SECONDS = 0.7
 
 
 class Stage:
-    """Where the definitions play: the ledger of the world that runs now, and a client for handles."""
+    """Where the definitions play: what they need of the world that runs now, and a client for handles."""
 
     ledger: Ledger
+    end_node: Callable[[], bool]
+    """End the node that calls; False, and nothing happens, if the code of killers was repaired."""
 
     @property
     def client(self) -> Client:
@@ -137,6 +140,13 @@ async def hangs(mark: int) -> int:
     return _end(mark)
 
 
+async def deadly(mark: int) -> int:
+    _begin(mark, How.OK)
+    if STAGE.end_node():
+        await asyncio.get_running_loop().create_future()
+    return _end(mark)
+
+
 def _retry(how: How) -> Retry:
     return Retry(max_attempts=ATTEMPTS_MAX[how], initial_interval=0.2, backoff=2.0, jitter=0.2)
 
@@ -152,6 +162,7 @@ ACTIVITIES: dict[How, Activity[[int], int]] = {
     How.SILENT: Activity(silent, "silent", call_options(None, None, 0.5)),
 }
 HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
+DEADLY: Activity[[int], int] = Activity(deadly, "deadly", call_options(None, None, None))
 
 
 # -- performing a step --------------------------------------------------------------------------------------
@@ -354,6 +365,10 @@ async def desk(requests: int) -> list[int]:
     return sorted(served)
 
 
+async def killer(mark: int) -> int:
+    return await DEADLY(mark)
+
+
 async def steady(mark: int) -> int:
     total = await ACTIVITIES[How.OK](mark) + await ACTIVITIES[How.SLOW](mark)
     await asyncio.sleep(0.3)
@@ -405,9 +420,10 @@ TROUBLED: dict[str, int] = {"steady": 3, "patient": 2, "lenient": 1, "late": 1}
 def definitions(*, good: bool) -> Definitions:
     """The code of a node. The bad version stalls where the good one would go on."""
     made = Definitions()
-    for activity in (*ACTIVITIES.values(), HANGS):
+    for activity in (*ACTIVITIES.values(), HANGS, DEADLY):
         made.add(activity)
     made.add(PROGRAM)
+    made.add(Workflow(killer, "killer", STAGE))
     made.add(Workflow(listener, "listener", STAGE))
     made.add(Workflow(desk, "desk", STAGE))
     made.add(Workflow(steady if good else fickle, "steady", STAGE))

@@ -36,9 +36,7 @@ async def _result(
 ) -> R:
     clock = SimClock(loop, chance)
     definitions: Definitions = workflow.home.definitions
-    engine = Engine(
-        "test", MemoryStore(), Worker("test", definitions), clock=clock, owner="test", chance=chance, pace=UNHURRIED
-    )
+    engine = Engine("test", MemoryStore(), Worker("test", definitions), clock=clock, owner="test", pace=UNHURRIED)
     await engine.open()
     handle = await Client(engine.operations).workflow(workflow.name).start(*args, **kwargs)
     try:

@@ -35,7 +35,7 @@ from perdure.testing.inspection import inspect
 from perdure.testing.programs import Author, Broken, Compensated, Event, Overdue, Program, Quickest, outcome, steps
 from perdure.testing.repertoire import TEXT, TROUBLED, definitions
 from perdure.testing.tape import Tape
-from perdure.testing.world import Command, Report, Role, Scenario, World
+from perdure.testing.world import KILLER, Command, Report, Role, Scenario, World
 
 DETERMINISM_EVERY = 100
 """One seed in so many runs twice, and both runs must be the same."""
@@ -63,8 +63,12 @@ def scenario(tape: Tape) -> Scenario:
     troubled = chance.random() < 0.3
     if troubled:
         roles += [_troubled_role(tape, number) for number in range(chance.choice((1, 2, 4)))]
+    quarantine_deaths = _quarantine_deaths(tape, roles)
+    if quarantine_deaths is not None:
+        roles.append(Role(KILLER, KILLER, encode_arguments((2_000,), {}), {Status.COMPLETED: 2_000}))
     return Scenario(
         roles=tuple(roles),
+        quarantine_deaths=quarantine_deaths,
         good=_code(good=True),
         bad=_code(good=False) if troubled else None,
         sqlite=chance.random() < 0.15,
@@ -76,6 +80,13 @@ def scenario(tape: Tape) -> Scenario:
         mischief=tuple(_mischief(tape)),
         purges=chance.random() < 0.3,
     )
+
+
+def _quarantine_deaths(tape: Tape, roles: list[Role]) -> int | None:
+    """Not where something is suspended, because the operator's resume would take the place of the client's."""
+    if any(command.event is _suspend for role in roles for command in role.commands):
+        return None
+    return tape.stream("quarantine").choice((None, None, None, None, None, None, 2, 3))
 
 
 def _mischief(tape: Tape) -> Iterator[tuple[float, str]]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from perdure.codec import Payload, decode
 from perdure.engine.engine import Engine
 from perdure.engine.operations import Operations
+from perdure.engine.standstill import QUARANTINED
 from perdure.errors import Fenced, InstanceNotFound, StoreUnavailable
 from perdure.history.events import RunResumed, UpdateRequested
 from perdure.history.state import InstanceState
@@ -35,6 +36,9 @@ from perdure.testing.witness import Witness
 
 T = TypeVar("T")
 APP = "simulated"
+KILLER = "killer"
+"""Name of the workflow that ends its node."""
+OPERATOR_SECONDS = 1.0
 FAULT_SECONDS = 30.0
 """Virtual time for which faults happen."""
 LIVENESS_SECONDS = 900.0
@@ -43,6 +47,8 @@ SECONDS_MAX = 3_600.0
 """Virtual time of a whole world: all bounds above, and the purge."""
 STEPS_MAX = 1_000_000
 """Callbacks of a whole world; most take some thousands."""
+KILLS_MAX = 100
+"""How often an instance may end its node in all: less than for ever, with any other trouble in between."""
 PATIENCE_SECONDS = 60.0
 """How long a client waits for one answer before it asks again, as a client with a timeout does."""
 
@@ -89,6 +95,7 @@ class Scenario:
     nodes: int = 1
     slots: int = 1_000
     activations_max: int = 2_000
+    quarantine_deaths: int | None = None
     disorder: float = 0.0
     skew: int = 0
     mischief: tuple[tuple[float, str], ...] = ()
@@ -136,8 +143,8 @@ class Node:
             owner=self.name,
             slots=scenario.slots,
             activations_max=scenario.activations_max,
+            quarantine_deaths=scenario.quarantine_deaths,
             drain_seconds=chance.choice((0.0, 0.5)),
-            chance=chance,
         )
         self.is_open = False
         self._world = world
@@ -293,13 +300,15 @@ class World:
         self._traced = traced
         self._chance = tape.stream("world")
         self._keys = SimClock(self.loop, tape.stream("keys"))
+        self.kills = 0
+        self._repaired = False
         self._healed = False
         self._asking: Counter[str] = Counter()
         self._shards: dict[int, Any] = {}
 
     def run(self, inspect: Callable[[World, EngineStore], None]) -> Report:
         """`inspect` looks at what is left in the store before the purge."""
-        STAGE.ledger = self.ledger
+        STAGE.ledger, STAGE.end_node = self.ledger, self._end_node
         log = logging.getLogger("perdure")
         level = log.level
         log.setLevel(logging.CRITICAL)  # because a world is full of faults, and the trace tells them better
@@ -336,6 +345,7 @@ class World:
             self.loop.after_step = self._evict
         keeper = self._helper(self._keep(), "keeper")
         mischief = self._helper(self._do_mischief(), "mischief")
+        operator = self._helper(self._operate(), "operator")
         clients = [self.loop.create_task(self._drive(role), name=role.id) for role in self.scenario.roles]
         _, pending = await asyncio.wait(clients, timeout=FAULT_SECONDS)
         mischief.cancel()
@@ -350,6 +360,7 @@ class World:
         if not self.witness.violations:
             await self._settle(inspect)
         keeper.cancel()
+        operator.cancel()
 
     def _helper(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task of the world itself, which is a violation if it dies of an error: nobody else would hear of it."""
@@ -502,6 +513,37 @@ class World:
         finally:
             node.kill()  # also when the faults stop meanwhile, because nobody starts another while this one lives
 
+    def _end_node(self) -> bool:
+        """What a killer does to its node."""
+        if self._repaired:
+            return False
+        self.kills += 1
+        if self.kills > KILLS_MAX:
+            self.witness.accuse(f"an instance ended its node {KILLS_MAX} times and still runs")
+            self._repaired = True
+            return False
+        if any(head.name == KILLER and head.stalled is not None for head in every_head(self.backend.look())):
+            self.witness.accuse("an instance ended its node while it stood still")
+        node = self._here()
+        self.log(f"{node.name} is ended by an instance")
+        self.witness.probes["node ended by an instance"] += 1
+        node.kill()
+        return True
+
+    async def _operate(self) -> None:
+        """Repair and resume what is quarantined, as people do, who cannot know whether it was rightly accused."""
+        while self.scenario.quarantine_deaths is not None:
+            await asyncio.sleep(OPERATOR_SECONDS)
+            for head in every_head(self.backend.look()):
+                if head.stalled is not None and head.stalled.reason == QUARANTINED:
+                    self._repaired = self._repaired or head.name == KILLER
+                    self.log(f"{head.id} is resumed by the operator")
+                    await self._resume(head.id)
+
+    async def _resume(self, id: str) -> None:
+        event, key = RunResumed(at=self._keys.now()), self._keys.token()
+        await self._ask(f"the resume of {id}", lambda node: node.engine.operations.command(id, None, event, key))
+
     def _evict(self) -> None:
         """Put an idle activation away, between any two steps of the loop."""
         if not self.plan.happens("evict"):
@@ -514,9 +556,12 @@ class World:
                         shard.host.drop(actor)
 
     def _runs_on_owner(self) -> bool:
+        return any(self.witness.is_newest(shard.lease) for shard in self._here().engine.owned.values())
+
+    def _here(self) -> Node:
+        """The node whose code runs now."""
         process = PROCESS.get()
-        node = next(node for node in self.nodes if node.process is process)
-        return any(self.witness.is_newest(shard.lease) for shard in node.engine.owned.values())
+        return next(node for node in self.nodes if node.process is process)
 
     # -- clients --------------------------------------------------------------------------------------------
 

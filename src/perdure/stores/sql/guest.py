@@ -67,7 +67,7 @@ class Guest:
 
     def execute(self, sql: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         """Run one statement; the rows that it gives. Raises sqlite3.Error as SQLite does."""
-        return self._run(lambda: self._connection.execute(sql + _MARK, parameters).fetchall(), sql)
+        return list(self._run(lambda: self._connection.execute(sql + _MARK, parameters).fetchall(), sql))
 
     def execute_many(self, sql: str, rows: Iterable[Parameters]) -> int:
         """Run one statement for each row of parameters; how many rows were changed in all."""

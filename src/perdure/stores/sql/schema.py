@@ -5,22 +5,23 @@ from __future__ import annotations
 # History alone has its rows by time of arrival and an index on the key: turns of many deep runs then share
 # the pages of one commit, which halves its cost. Other tables are small: one tree is cheaper.
 FORMAT_1 = """
-create table meta (
+create table perdure_meta (
     key text primary key,
     value text not null
 ) without rowid;
 
-create table shard (
+create table perdure_shard (
     id integer primary key,
     app text not null,
     number integer not null,
     epoch integer not null default 0,
     owner text,
     token text,
+    life integer,
     unique (app, number)
 );
 
-create table head (
+create table perdure_head (
     shard integer not null,
     id text not null,
     sequence integer not null,
@@ -43,13 +44,13 @@ create table head (
     more text,
     primary key (shard, id)
 ) without rowid;
-create index head_by_age on head (app, created, id);
-create index head_by_name on head (app, name, created, id);
-create index head_by_status on head (app, status, created, id);
-create index head_by_parent on head (parent, created, id) where parent is not null;
-create index head_stalled on head (app, created, id) where stalled is not null;
+create index perdure_head_by_age on perdure_head (app, created, id);
+create index perdure_head_by_name on perdure_head (app, name, created, id);
+create index perdure_head_by_status on perdure_head (app, status, created, id);
+create index perdure_head_by_parent on perdure_head (parent, created, id) where parent is not null;
+create index perdure_head_stalled on perdure_head (app, created, id) where stalled is not null;
 
-create table tag (
+create table perdure_tag (
     shard integer not null,
     instance text not null,
     key text not null,
@@ -58,9 +59,9 @@ create table tag (
     created integer not null,
     primary key (shard, instance, key)
 ) without rowid;
-create index tag_by_value on tag (app, key, value, created, instance);
+create index perdure_tag_by_value on perdure_tag (app, key, value, created, instance);
 
-create table history (
+create table perdure_history (
     shard integer not null,
     instance text not null,
     sequence integer not null,
@@ -68,7 +69,7 @@ create table history (
     primary key (shard, instance, sequence)
 );
 
-create table wait (
+create table perdure_wait (
     shard integer not null,
     instance text not null,
     number integer not null,
@@ -89,9 +90,9 @@ create table wait (
     failure text,
     primary key (shard, instance, number)
 ) without rowid;
-create index wait_due on wait (shard, due, instance, number) where due is not null;
+create index perdure_wait_due on perdure_wait (shard, due, instance, number) where due is not null;
 
-create table mail (
+create table perdure_mail (
     shard integer not null,
     instance text not null,
     number integer not null,
@@ -104,7 +105,7 @@ create table mail (
     unique (shard, instance, key)
 ) without rowid;
 
-create table seen (
+create table perdure_seen (
     shard integer not null,
     instance text not null,
     number integer not null,
@@ -113,7 +114,7 @@ create table seen (
     unique (shard, instance, key)
 ) without rowid;
 
-create table published (
+create table perdure_published (
     shard integer not null,
     instance text not null,
     name text not null,
@@ -121,9 +122,19 @@ create table published (
     value text not null,
     primary key (shard, instance, name)
 ) without rowid;
-create index published_answer on published (shard, instance, number) where number > 0;
+create index perdure_published_answer on perdure_published (shard, instance, number) where number > 0;
 
-create view instances as
+create table perdure_suspect (
+    shard integer not null,
+    instance text not null,
+    deaths integer not null,
+    life integer not null,
+    accused integer not null default 0,
+    accused_at_death integer not null default 0,
+    primary key (shard, instance)
+) without rowid;
+
+create view perdure_instances as
 select
     app, id, name, status,
     case when stalled is not null then 'stalled' when suspended is not null then 'suspended' end as halt,
@@ -131,22 +142,22 @@ select
     strftime('%Y-%m-%dT%H:%M:%fZ', updated / 1e6, 'unixepoch') as updated,
     strftime('%Y-%m-%dT%H:%M:%fZ', finished / 1e6, 'unixepoch') as finished,
     execution, generation, sequence as turns, parent, tags, custom_status
-from head;
+from perdure_head as head;
 
-create view waits as
+create view perdure_waits as
 select
     head.app, wait.instance, wait.number, wait.kind, wait.name, wait.on_whom, wait.line,
     strftime('%Y-%m-%dT%H:%M:%fZ', wait.since / 1e6, 'unixepoch') as since,
     strftime('%Y-%m-%dT%H:%M:%fZ', wait.due / 1e6, 'unixepoch') as due,
     wait.attempt, wait.state, wait.claimed_by
-from wait join head on head.shard = wait.shard and head.id = wait.instance;
+from perdure_wait as wait join perdure_head as head on head.shard = wait.shard and head.id = wait.instance;
 
-create view events as
+create view perdure_events as
 select
     head.app, history.instance, history.sequence, event.key as position,
     json_extract(event.value, '$.type') as type, event.value as event
-from history
-join head on head.shard = history.shard and head.id = history.instance
+from perdure_history as history
+join perdure_head as head on head.shard = history.shard and head.id = history.instance
 join json_each(history.events) as event;
 """
 

@@ -36,11 +36,13 @@ class Search:
         """Begin with the tag's rows if there is one, because few instances have it, else with the app's."""
         if not tag:
             self._require("head.app = {}", app)
-            return "head", ("head.created", "head.id", "head.shard")
+            return "perdure_head as head", ("head.created", "head.id", "head.shard")
         self._require("tag.app = {}", app)
         self._require("tag.key = {}", tag[0][0])
         self._require("tag.value = {}", tag[0][1])
-        joined = "tag cross join head on head.shard = tag.shard and head.id = tag.instance"
+        joined = (
+            "perdure_tag as tag cross join perdure_head as head on head.shard = tag.shard and head.id = tag.instance"
+        )
         return joined, ("tag.created", "tag.instance", "tag.shard")
 
     def _filter(self, query: Query) -> None:
@@ -65,7 +67,7 @@ class Search:
 
     def _require_tag(self, key: str, value: str) -> None:
         self._conditions.append(
-            "exists (select 1 from tag other where other.shard = head.shard and other.instance = head.id "
+            "exists (select 1 from perdure_tag other where other.shard = head.shard and other.instance = head.id "
             f"and other.key = {self._value(key)} and other.value = {self._value(value)})"
         )
 

@@ -82,7 +82,8 @@ def open_store(
 ) -> SqlStore:
     """The store at `sqlite:///relative.db` or `sqlite:////absolute.db`, not yet opened.
 
-    The one option is `?synchronous=full|unsafe_normal`. Raises InvalidArgument and UnknownConfiguration.
+    Options: `?synchronous=full|unsafe_normal`, and `?shared=yes` for a file that holds tables of yours already.
+    Raises InvalidArgument and UnknownConfiguration.
     """
     parts = urlsplit(url)
     path = unquote(parts.path[1:])
@@ -92,16 +93,25 @@ def open_store(
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     synchronous = options.pop("synchronous", "full")
+    shared = options.pop("shared", "no")
     if options:
-        raise UnknownConfiguration(f"{url!r} has unknown options {sorted(options)}; there is only synchronous")
+        raise UnknownConfiguration(f"{url!r} has unknown options {sorted(options)}; there are synchronous and shared")
+    if shared not in ("yes", "no"):
+        raise UnknownConfiguration(f"shared={shared!r} is unknown; there are yes and no")
     if synchronous not in SYNCHRONOUS:
         raise UnknownConfiguration(f"synchronous={synchronous!r} is unknown; there are {', '.join(SYNCHRONOUS)}")
-    database = SqliteDatabase(Path(path), SYNCHRONOUS[synchronous], driver=driver, checkpoint_pages=checkpoint_pages)
+    database = SqliteDatabase(
+        Path(path),
+        SYNCHRONOUS[synchronous],
+        driver=driver,
+        checkpoint_pages=checkpoint_pages,
+        shared=shared == "yes",
+    )
     return SqlStore(database, runner)
 
 
 class SqliteDatabase:
-    """One SQLite file. `pages_max` bounds its size, None for the disk's bound."""
+    """One SQLite file. `pages_max` bounds its size, None for the disk's bound; `shared` lets it hold other tables."""
 
     shard_count = 1
 
@@ -115,7 +125,9 @@ class SqliteDatabase:
         checkpoint_pages: int = CHECKPOINT_PAGES,
         driver: Driver = sqlite3.connect,
         mounts: Path = Path("/proc/self/mountinfo"),
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         # because a program may change its working directory while the store is open
         self._path = Path(os.path.abspath(path))
         self._synchronous = synchronous
@@ -165,7 +177,7 @@ class SqliteDatabase:
     def _prepare(self, connection: sqlite3.Connection, write: bool) -> None:
         # first of all, because the journal of another program's database is not ours to switch; patiently,
         # because another process may be switching that of a new file
-        patiently(lambda: _format(SqliteConnection(connection), self._path))
+        patiently(lambda: _format(SqliteConnection(connection, is_lent=True), self._path, self._shared))
         _write_ahead(connection)
         for pragma in (
             f"synchronous = {self._synchronous}",
@@ -183,16 +195,16 @@ class SqliteDatabase:
         connection.create_function("fold", 1, str.casefold, deterministic=True)
 
     def migrate(self, connection: Connection) -> None:
-        if _format(connection, self._path) == FORMAT:
+        if _format(connection, self._path, self._shared) == FORMAT:
             return
         connection.begin(write=True)
         try:
             # read again, because another process may have been faster
-            for step in MIGRATIONS[_format(connection, self._path) :]:
+            for step in MIGRATIONS[_format(connection, self._path, self._shared) :]:
                 for statement in statements(step):
                     connection.change(statement)
             connection.change(
-                "insert into meta (key, value) values ('format', ?1) on conflict do update set value = ?1",
+                "insert into perdure_meta (key, value) values ('format', ?1) on conflict do update set value = ?1",
                 (str(FORMAT),),
             )
             connection.commit()
@@ -337,14 +349,19 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         raise StoreNotUsable(f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk")
 
 
-def _format(connection: Connection, path: Path) -> int:
+def _format(connection: Connection, path: Path, shared: bool) -> int:
     """The format of the layout there, 0 for an empty file. Raises StoreVersion if it is a later one."""
     tables = {name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")}
-    if not tables:
+    if "perdure_meta" not in tables:
+        if tables and not shared:
+            raise StoreNotUsable(
+                f"{path} is a database of another program; name another file, or add ?shared=yes to the address "
+                "to keep workflows beside its tables"
+            )
         return 0
-    row = connection.row("select value from meta where key = 'format'") if "meta" in tables else None
+    row = connection.row("select value from perdure_meta where key = 'format'")
     if row is None:
-        raise StoreNotUsable(f"{path} is a database of another program; name another file")
+        raise StoreCorrupt(f"{path} does not say which format it has; restore a backup")
     if int(row[0]) > FORMAT:
         raise StoreVersion(f"{path} has format {row[0]} and this version reads up to {FORMAT}; install a later perdure")
     return int(row[0])

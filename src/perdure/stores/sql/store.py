@@ -22,12 +22,13 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Suspect,
     Turn,
     Wait,
     shard_number,
 )
 from perdure.stores.rules import lost, read_cursor, rolled_back, taken
-from perdure.stores.sql import instances, reads, rows, statements
+from perdure.stores.sql import instances, lives, reads, rows, statements
 from perdure.stores.sql.connection import Connection, Database, TransactionConflict
 from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.turns import write_singly, write_together
@@ -160,9 +161,9 @@ class SqlStore:
 
     # Leases
 
-    async def acquire(self, app: str, owner: str) -> list[Lease]:
+    async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
         await self.shards(app)
-        return await self._session(self._writer).run(self._acquire, app, owner)
+        return await self._session(self._writer).run(self._acquire, app, owner, at)
 
     async def release(self, leases: Sequence[Lease]) -> None:
         await self._write(self._release, leases)
@@ -170,6 +171,17 @@ class SqlStore:
     async def holder(self, app: str) -> str | None:
         held = [lease.owner for lease in self._leases.values() if lease.app == app]
         return held[0] if held else await self._session(self._writer).run(lambda _: self._database.owner())
+
+    async def suspects(self, shard: int) -> list[Suspect]:
+        return await self._read(lives.suspects, shard)
+
+    async def accuse(self, lease: Lease, instance: str, place: int) -> None:
+        if not await self._write(lives.accuse, lease, instance, place):
+            raise lost(lease)
+
+    async def acquit(self, lease: Lease, instances: Sequence[str]) -> None:
+        if not await self._write(lives.acquit, lease, instances):
+            raise lost(lease)
 
     # Wake
 
@@ -264,15 +276,15 @@ class SqlStore:
             raise rolled_back(lease.shard, lease.app, epoch, lease.epoch)
         return False
 
-    def _acquire(self, connection: Connection, app: str, owner: str) -> list[Lease]:
+    def _acquire(self, connection: Connection, app: str, owner: str, at: int | None) -> list[Lease]:
         if not self._database.own(owner):
             return []
-        taken = _transact(connection, True, self._take, app, owner)
+        taken = _transact(connection, True, self._take, app, owner, at)
         self._leases.update({lease.shard: lease for lease in taken})
         self._epochs.update({lease.shard: lease.epoch for lease in taken})
         return [lease for lease in self._leases.values() if lease.app == app and lease.owner == owner]
 
-    def _take(self, connection: Connection, app: str, owner: str) -> list[Lease]:
+    def _take(self, connection: Connection, app: str, owner: str, at: int | None) -> list[Lease]:
         leases = []
         for shard, number, epoch in list(connection.rows(statements.SELECT_EPOCHS, (app,))):
             if epoch < self._epochs.get(shard, 0):
@@ -280,12 +292,15 @@ class SqlStore:
             held = self._leases.get(shard)
             if held is None or held.epoch != epoch:
                 connection.change(statements.TAKE_SHARD, (shard, epoch + 1, owner))
+                if at is not None:
+                    lives.begin(connection, shard, epoch + 1, at)
                 leases.append(Lease(shard, app, number, owner, epoch + 1))
         return leases
 
     def _release(self, connection: Connection, leases: Sequence[Lease]) -> None:
         for lease in leases:
             connection.change(statements.FREE_SHARD, (lease.shard, lease.epoch))
+            lives.end(connection, lease)
             if self._leases.get(lease.shard) == lease:
                 del self._leases[lease.shard]
         if not self._leases:

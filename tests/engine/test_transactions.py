@@ -1,0 +1,370 @@
+"""Steps that happen exactly once, and starts within a transaction of the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from perdure import (
+    App,
+    Client,
+    InstanceExists,
+    Retry,
+    Transaction,
+    activity_context,
+    wait_for_event,
+)
+from perdure.engine.transact import Transacting
+from perdure.errors import InvalidArgument, OnlyInWorkflow, StoreNotUsable
+
+ACCOUNTS = "create table account (name text primary key, balance integer not null check (balance >= 0))"
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A database of the user's own, with tables of its own."""
+    path = tmp_path / "bank.db"
+    with sqlite3.connect(path) as db:
+        db.execute(ACCOUNTS)
+        db.execute("insert into account values ('ada', 100), ('bob', 0)")
+    return path
+
+
+@pytest.fixture
+def app(file):
+    return App("bank", store=f"sqlite:///{file}?shared=yes")
+
+
+@pytest.fixture
+def transfer(app):
+    @app.transaction
+    def move(db: Transaction, source: str, target: str, amount: int) -> int:
+        db.execute("update account set balance = balance - ? where name = ?", (amount, source))
+        db.execute("update account set balance = balance + ? where name = ?", (amount, target))
+        ((left,),) = db.execute("select balance from account where name = ?", (source,))
+        return left
+
+    @app.workflow
+    async def transfer(source: str, target: str, amount: int) -> int:
+        return await move(source, target, amount)
+
+    return transfer
+
+
+def balances(file: Path) -> dict[str, int]:
+    with sqlite3.connect(file) as db:
+        return dict(db.execute("select name, balance from account"))
+
+
+def test_a_step_commits_with_its_result(run, app, transfer, file):
+    async def scenario():
+        async with app:
+            handle = await transfer.start("ada", "bob", 30)
+            assert await handle.result(5) == 70
+            (done,) = [event async for event in handle.history() if type(event).__name__ == "ActivityCompleted"]
+            return done.guarantee
+
+    assert run(scenario) == "exactly-once"
+    assert balances(file) == {"ada": 70, "bob": 30}
+
+
+def test_a_step_that_raises_leaves_nothing(run, app, transfer, file):
+    async def scenario():
+        async with app:
+            with pytest.raises(Exception, match="IntegrityError") as failed:
+                await (await transfer.start("ada", "bob", 101)).result(5)
+            assert isinstance(failed.value.__cause__, Exception)
+            assert await (await transfer.start("ada", "bob", 1)).result(5) == 99
+
+    run(scenario)
+    assert balances(file) == {"ada": 99, "bob": 1}
+
+
+def test_a_failed_step_is_retried_by_its_policy(run, app, file):
+    tries = []
+
+    @app.transaction(retry=Retry(max_attempts=3, initial_interval=0.01))
+    def credit(db: Transaction, name: str) -> int:
+        db.execute("update account set balance = balance + 1 where name = ?", (name,))
+        tries.append(activity_context().attempt)
+        if len(tries) < 3:
+            raise LookupError("not yet")
+        return len(tries)
+
+    @app.workflow
+    async def credited() -> int:
+        return await credit("bob")
+
+    async def scenario():
+        async with app:
+            return await (await credited.start()).result(5)
+
+    assert run(scenario) == 3
+    assert tries == [1, 2, 3]
+    assert balances(file)["bob"] == 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "commit",
+        "rollback",
+        "savepoint mine",
+        "begin",
+        "attach ':memory:' as other",
+        "pragma synchronous = off",
+        "delete from perdure_head",
+        "update perdure_wait set state = 'held'",
+        "insert into perdure_tag (shard, instance, key, value, app, created) values (1, 'a', 'b', 'c', 'd', 1)",
+        "drop table perdure_mail",
+        "alter table perdure_mail add column x",
+        "create trigger t after insert on perdure_mail begin select 1; end",
+    ],
+)
+def test_a_step_can_neither_end_its_transaction_nor_touch_the_engine(run, app, transfer, sql):
+    @app.transaction
+    def wild(db: Transaction) -> None:
+        db.execute("update account set balance = 0")
+        db.execute(sql)
+
+    @app.workflow
+    async def wilderness() -> None:
+        await wild()
+
+    async def scenario():
+        async with app:
+            assert await (await transfer.start("ada", "bob", 1)).result(5) == 99  # so that all statements are compiled
+            with pytest.raises(Exception, match=r"ActivityFailed|InvalidArgument|not authorized"):
+                await (await wilderness.start()).result(5)
+            return await (await transfer.start("ada", "bob", 1)).result(5)
+
+    assert run(scenario) == 98
+
+
+def test_many_steps_share_what_they_count(run, app, transfer, file):
+    async def scenario():
+        async with app:
+            handles = await asyncio.gather(*(transfer.start("ada", "bob", 1) for _ in range(100)))
+            left = await asyncio.gather(*(handle.result(20) for handle in handles))
+            return sorted(left)
+
+    assert run(scenario) == list(range(100))
+    assert balances(file) == {"ada": 0, "bob": 100}
+
+
+def test_keyed_and_plain_activities_say_so(run, app):
+    @app.activity
+    async def keyed() -> str:
+        return activity_context().idempotency_key
+
+    @app.activity
+    async def plain() -> int:
+        return 1
+
+    @app.workflow
+    async def both() -> None:
+        await keyed()
+        await plain()
+
+    async def scenario():
+        async with app:
+            handle = await both.start()
+            await handle.result(5)
+            done = [event async for event in handle.history() if type(event).__name__ == "ActivityCompleted"]
+            return [event.guarantee for event in done]
+
+    assert run(scenario) == ["keyed", None]
+
+
+def test_what_is_wrong_is_said(run, app, transfer):
+    async def coroutine(db: Transaction) -> None: ...
+
+    def bare() -> None: ...
+
+    for function in (coroutine, bare):
+        with pytest.raises(InvalidArgument, match="transaction"):
+            app.transaction(function)
+    memory = App("bank", store="memory:")
+
+    @memory.transaction
+    def step(db: Transaction) -> None: ...
+
+    @memory.workflow
+    async def steps() -> None:
+        await step()
+
+    async def scenario():
+        with pytest.raises(OnlyInWorkflow, match=r"step.function\(db"):
+            await step()
+        async with memory:
+            with pytest.raises(Exception, match="needs a SQL store"):
+                await (await steps.start()).result(5)
+
+    run(scenario)
+
+
+KILLED = """
+    import asyncio, os, signal, sqlite3, sys
+    from perdure import App, Transaction
+
+    app = App("bank", store="sqlite:///bank.db?shared=yes", quarantine_deaths=None)  # because it dies by us alone
+
+    @app.transaction
+    def count(db: Transaction, number: int) -> int:
+        db.execute("insert into counted values (?)", (number,))
+        return number
+
+    @app.workflow
+    async def counting(count_to: int) -> int:
+        total = 0
+        for number in range(count_to):
+            total += await count(number)
+        return total
+
+    async def main():
+        async with app:
+            handle = await counting.with_options(id="c", if_exists="return").start(200)
+            print("up", flush=True)
+            print(await handle.result(), flush=True)
+
+    asyncio.run(main())
+"""
+
+
+def test_no_kill_makes_a_step_happen_twice_or_never(tmp_path):
+    with sqlite3.connect(tmp_path / "bank.db") as db:
+        db.execute("create table counted (number integer not null)")  # without a key: a second time would show
+    lives = 0
+    while True:
+        lives += 1
+        with subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(KILLED)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PERDURE_TEST": "1"},
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "up\n"
+            try:
+                process.wait(0.05 + 0.03 * lives)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                continue
+            assert process.stdout.read() == f"{sum(range(200))}\n"
+            break
+    with sqlite3.connect(tmp_path / "bank.db") as db:
+        counted = [number for (number,) in db.execute("select number from counted order by rowid")]
+    assert counted == list(range(200))
+    assert lives > 2
+
+
+def test_a_step_that_is_done_and_tried_again_is_not_done_again(run, app, transfer, file, monkeypatch):
+    """As after an answer of the store that was lost: the second try finds that the call has its result."""
+    once = Transacting.transact
+
+    async def twice(self, running, step):
+        await once(self, running, step)
+        return await once(self, running, step)
+
+    monkeypatch.setattr(Transacting, "transact", twice)
+
+    async def scenario():
+        async with app:
+            await (await transfer.start("ada", "bob", 10)).result(5)
+
+    run(scenario)
+    assert balances(file) == {"ada": 90, "bob": 10}
+
+
+# -- outbox -----------------------------------------------------------------------------------------------------
+
+
+def test_a_start_happens_with_the_transaction_or_not_at_all(run, app, transfer, file):
+    async def scenario():
+        async with app:
+            db = sqlite3.connect(file, isolation_level=None)
+            outbox = app.outbox(db)
+            for fate in ("rollback", "commit"):
+                db.execute("begin immediate")
+                db.execute("insert into account values (?, 5)", (fate,))
+                id = outbox.start(transfer.with_options(id=fate, tags={"a": "b"}), "ada", "bob", 7)
+                assert id == fate
+                db.execute(fate)
+            assert await app.client.get("commit").result(5) == 93
+            assert [state.id async for state in app.client.list()] == ["commit"]
+            db.execute("begin immediate")
+            later = transfer.with_options(id="later")
+            outbox.start(later, "ada", "bob", 1)
+            with pytest.raises(InstanceExists):
+                outbox.start(later, "ada", "bob", 1)
+            db.execute("rollback")
+            db.close()
+
+    run(scenario)
+    assert set(balances(file)) == {"ada", "bob", "commit"}
+
+
+def test_events_go_out_with_the_transaction(run, app, file):
+    @app.workflow
+    async def waits() -> int:
+        return await wait_for_event("paid", int)
+
+    async def scenario():
+        async with app:
+            handle = await waits.with_options(id="w").start()
+            with sqlite3.connect(file) as db:
+                app.outbox(db).raise_event("w", "paid", 3)
+            return await handle.result(5)
+
+    assert run(scenario) == 3
+
+
+def test_a_step_may_start_workflows(run, app, transfer, file):
+    @app.transaction
+    def order(db: Transaction) -> str:
+        db.execute("insert into account values ('new', 50)")
+        return app.outbox(db).start(transfer.with_options(id="follows"), "new", "bob", 20)
+
+    @app.workflow
+    async def orders() -> str:
+        return await order()
+
+    async def scenario():
+        async with app:
+            assert await (await orders.start()).result(5) == "follows"
+            return await app.client.get("follows").result(5)
+
+    assert run(scenario) == 30
+
+
+def test_an_outbox_needs_a_store_that_was_opened(app, transfer, file, tmp_path):
+    with pytest.raises(InvalidArgument, match=r"sqlite3\.Connection"):
+        app.outbox("bank.db")
+    with sqlite3.connect(tmp_path / "empty.db") as db, pytest.raises((StoreNotUsable, sqlite3.OperationalError)):
+        app.outbox(db).start(transfer, "a", "b", 1)
+
+
+def test_a_file_of_another_program_is_taken_only_if_asked(run, file):
+    async def opened(url: str) -> None:
+        async with App("bank", store=url):
+            pass
+
+    with pytest.raises(StoreNotUsable, match="shared=yes"):
+        asyncio.run(opened(f"sqlite:///{file}"))
+    asyncio.run(opened(f"sqlite:///{file}?shared=yes"))
+    asyncio.run(opened(f"sqlite:///{file}"))  # because now it is known
+
+    async def found() -> list[str]:
+        async with Client(f"sqlite:///{file}", app_id="bank") as client:
+            return [state.id async for state in client.list()]
+
+    assert asyncio.run(found()) == []
+    assert balances(file) == {"ada": 100, "bob": 0}
