@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
@@ -15,7 +16,10 @@ from perdure.errors import (
     ForkedEngine,
     InstanceNotFound,
     InvalidArgument,
+    NotInWorkflow,
+    NotOpen,
     OutcomeError,
+    PerdureError,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTerminated,
@@ -33,6 +37,7 @@ from perdure.history.events import (
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
 from perdure.sdk.failures import to_exception, update_error
+from perdure.sdk.loop import running_loop
 from perdure.sdk.messages import ExternalEvent, Update, name_of
 from perdure.sdk.options import (
     checked_count,
@@ -290,15 +295,22 @@ class Client:
         self._gateway = gateway
         self._clock = SystemClock()
         self._forks = forks()
+        self._loop = _get_running_loop()
 
     @property
     def gateway(self) -> Gateway:
-        """What is behind this client. Raises ForkedEngine in a process that inherited it over fork()."""
+        """What is behind this client.
+
+        Raises ForkedEngine in a process that inherited it over fork(), NotInWorkflow in workflow code, and NotOpen on
+        an event loop that it was not opened on.
+        """
         gateway = self._gateway
         if forks() != self._forks:
             raise ForkedEngine(
                 "this client was opened before a fork; open an app or client in the child process instead"
             )
+        if _get_running_loop() is not self._loop:
+            raise _misplaced()
         return gateway
 
     async def __aenter__(self) -> Self:
@@ -407,6 +419,19 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of {self.gateway!r}>"
+
+
+def _misplaced() -> PerdureError:
+    """Why a client cannot be used here, on a loop that is not its own."""
+    if running_loop() is not None:
+        return NotInWorkflow(
+            "workflow code cannot use a client or a handle, whose answers are no part of its history; await the child "
+            "workflow itself, wait for an external event, call perdure.raise_event, or use the client in an activity"
+        )
+    return NotOpen(
+        "this client was opened on another event loop, and an engine runs on one; use it there "
+        "(asyncio.run_coroutine_threadsafe from other threads), or open an app or client on this loop"
+    )
 
 
 _UNFINISHED = (Status.PENDING, Status.RUNNING)

@@ -269,8 +269,22 @@ class Definitions:
         return self
 
 
+def definition_name(function: Callable[..., Any], name: str | None) -> str:
+    """The name to register a function under: the given one, else its own. Raises InvalidArgument if it has none."""
+    if name is not None:
+        return checked_name(name)
+    own = getattr(function, "__name__", "<none>")
+    if own.startswith("<"):
+        raise InvalidArgument(f"{function!r} has no name of its own; give it one with name=...")
+    return checked_name(own)
+
+
 def check_activity_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be an activity."""
+    if isinstance(function, (Activity, Workflow)):
+        raise InvalidArgument(f"{function.name} is registered already; decorate the function itself, once")
+    if inspect.isclass(function) or (callable(function) and inspect.iscoroutinefunction(type(function).__call__)):
+        raise InvalidArgument(f"{function!r} is no function; write a `def` or `async def` that uses it")
     if not callable(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be a function, `def` or `async def` without "
@@ -280,11 +294,15 @@ def check_activity_function(function: Callable[..., Any]) -> None:
 
 def check_workflow_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be a workflow."""
+    if isinstance(function, (Activity, Workflow)):
+        raise InvalidArgument(f"{function.name} is registered already; decorate the function itself, once")
     if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be `async def`, "
             "or a generator function of Dapr's style, to be a workflow"
         )
+    if inspect.isgeneratorfunction(function) and not inspect.signature(function).parameters:
+        raise InvalidArgument(f"{function.__qualname__} yields, so it needs a first parameter: the WorkflowContext")
     from perdure.sdk.determinism import (
         check_function,  # because `ast` is slow to import and clients define nothing
     )
