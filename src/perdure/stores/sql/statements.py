@@ -156,7 +156,7 @@ INSERT_TAG = "insert into tag (shard, instance, key, value, app, created) values
 SELECT_SHARDS = "select id from shard where app = ?1 order by number"
 SELECT_APPS = "select distinct app from shard order by app"
 INSERT_SHARD = "insert into shard (app, number) values (?1, ?2)"
-SELECT_EPOCHS = "select id, number, epoch from shard where app = ?1 order by number"
+SELECT_EPOCHS = "select id, number, epoch, token from shard where app = ?1 order by number"
 SELECT_LEASE = "select epoch, owner is not null, token from shard where id = ?1"
 TAKE_SHARD = "update shard set epoch = ?2, owner = ?3 where id = ?1"
 FREE_SHARD = "update shard set owner = null where id = ?1 and epoch = ?2"
