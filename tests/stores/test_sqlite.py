@@ -133,23 +133,26 @@ class TestPlace:
             opened(path)
             path.chmod(0o444)
             (folder / "open").chmod(0o777)
+            (folder / "closed").mkdir(mode=0o000)
             folder.chmod(0o555)
             script = f"""
                 if os.geteuid() == 0:
                     os.setegid(65534)
                     os.seteuid(65534)
-                for path in ("{folder}/store.db", "{path}"):
+                for path in ("{folder}/store.db", "{path}", "{folder}/closed/store.db", "{folder}/closed/in/store.db"):
                     try:
                         asyncio.run(open_store("sqlite:///" + path).open())
                     except StoreNotUsable as error:
                         print(error)
             """
             try:
-                folder_said, file_said = run(script).splitlines()
+                folder_said, file_said, *closed_said = run(script).splitlines()
             finally:
                 folder.chmod(0o755)
             assert f"{folder} is not writable" in folder_said
             assert f"{path} is not readable and writable" in file_said
+            assert len(closed_said) == 2
+            assert all(f"{folder}/closed" in said for said in closed_said)
 
     @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p"])
     def test_a_network_file_system_is_refused(self, tmp_path: Path, kind: str) -> None:

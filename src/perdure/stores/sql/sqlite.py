@@ -130,6 +130,12 @@ class SqliteDatabase:
         return f"sqlite {self._path}"
 
     def check(self) -> None:
+        try:
+            self._check_place()
+        except PermissionError as error:
+            raise StoreNotUsable(f"{error.filename} cannot be reached by this user; open its directories") from error
+
+    def _check_place(self) -> None:
         folder = self._path.parent
         if not folder.is_dir():
             raise StoreNotUsable(f"{folder} is no directory; create it, or name another place for {self._path.name}")
