@@ -625,6 +625,16 @@ def test_reasons_are_text(app, run, method):
     run(scenario)
 
 
+@pytest.mark.parametrize("method", ["terminate", "purge"])
+def test_recursive_is_a_flag(app, run, method):
+    async def scenario():
+        async with app:
+            handle = await app.client.workflow("main").start(1)
+            await expect_async(InvalidArgument, getattr(handle, method)(recursive="no"), "recursive")
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("number", [0, -1, "1", 1.5, None, True], ids=repr)
 def test_rerun_takes_an_event_number(app, run, number):
     async def scenario():

@@ -221,10 +221,12 @@ class Handle(Generic[R]):
 
     async def terminate(self, output: Any = None, recursive: bool = True) -> None:
         """End the instance at once, and its children if `recursive`. No code of it runs any more."""
+        _flag("recursive", recursive)
         await self._send(RunTerminated(at=self._client.now(), output=encode(output), recursive=recursive))
 
     async def purge(self, recursive: bool = True) -> int:
         """Delete the finished instance, and its finished children if `recursive`; how many went."""
+        _flag("recursive", recursive)
         return await self._client.gateway.purge(self.id, self.execution_id, recursive)
 
     async def rerun(self, from_event: int, *, id: str | None = None, input: Any = msgspec.UNSET) -> Handle[R]:
@@ -497,5 +499,5 @@ def _text(what: str, value: str | None) -> str | None:
 
 def _flag(what: str, value: bool | None) -> bool | None:
     if value is not None and not isinstance(value, bool):
-        raise InvalidArgument(f"{what} is {value!r}; give True, False, or None for both")
+        raise InvalidArgument(f"{what} is {value!r}; give True or False")
     return value

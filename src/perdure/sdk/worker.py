@@ -159,11 +159,12 @@ class Worker:
                 async with asyncio.timeout(work.timeout) as deadline:
                     value = await call
             return Outcome(result=NOTHING if value is None else encode(value))
-        except asyncio.CancelledError:
-            context.cancel()
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
-        except (Exception, Interrupted) as error:  # noqa: BLE001 because it is the attempt's outcome
+        except BaseException as error:
             context.cancel()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # because the attempt was cancelled; what raises it by itself has failed
             expired = deadline is not None and deadline.expired()
             return self._failed(activity, work, error, expired)
         finally:
