@@ -160,10 +160,10 @@ def checked_number(what: str, value: float, least: float, most: float | None = N
     return value
 
 
-def checked_moment(what: str, value: datetime) -> datetime:
+def checked_moment(what: str, value: datetime, wanted: str = "a datetime, best one with a time zone") -> datetime:
     """A point in time; a naive one means UTC."""
     if not isinstance(value, datetime):
-        raise InvalidArgument(f"{what} is a {type(value).__name__}; give a datetime, best one with a time zone")
+        raise InvalidArgument(f"{what} is a {type(value).__name__}; give {wanted}")
     return value
 
 
