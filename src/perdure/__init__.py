@@ -1,5 +1,7 @@
 """Durable workflows: ordinary Python that survives crashes, restarts and deploys."""
 
+from typing import TYPE_CHECKING, Any
+
 from perdure import events as events
 from perdure.app import App, Client
 from perdure.errors import (
@@ -11,6 +13,8 @@ from perdure.errors import (
     InstanceExists,
     InstanceNotFound,
     PerdureError,
+    ScheduleExists,
+    ScheduleNotFound,
     UpdateFailed,
     UpdateNotAnswered,
     UpdateRefused,
@@ -41,6 +45,9 @@ from perdure.sdk.options import Retry
 from perdure.sdk.saga import Saga
 from perdure.stores.contract import Status
 
+if TYPE_CHECKING:
+    from perdure.sdk.schedules import Schedule, ScheduleRun, ScheduleState
+
 __version__ = "0.1.0"
 __all__ = [
     "Activity",
@@ -60,6 +67,11 @@ __all__ = [
     "PerdureError",
     "Retry",
     "Saga",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleNotFound",
+    "ScheduleRun",
+    "ScheduleState",
     "Status",
     "Update",
     "UpdateFailed",
@@ -84,3 +96,11 @@ __all__ = [
     "when_any",
     "workflow_context",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Schedule", "ScheduleRun", "ScheduleState"):
+        from perdure.sdk import schedules  # because schedules cost nothing where there are none
+
+        return getattr(schedules, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -182,6 +182,17 @@ class App:
             raise
         self._engine, self._worker, self._client = engine, worker, _Client(engine.operations)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        if self._definitions.schedules:
+            await self._make_schedules()
+
+    async def _make_schedules(self) -> None:
+        from perdure.sdk.schedules import make_declared  # because most apps declare none
+
+        try:
+            await make_declared(self.client, self._definitions.schedules)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Drain what runs, commit what is decided, stop. Closing twice is fine."""

@@ -109,7 +109,7 @@ class Operations:
             tags=options.tags,
             timeout=options.run_timeout,
         )
-        head = pending_head(engine.app, id, started, now)
+        head = pending_head(engine.app, id, started, now, kind=options.kind)
         shard = engine.owner_of(id)
         if shard is None or (options.at is not None and options.at > now):
             await self._create(creation(head, started, f"{head.execution}.start", now), now)

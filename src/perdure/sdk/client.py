@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
 import msgspec
 
@@ -50,6 +50,10 @@ from perdure.sdk.options import (
     start_options,
 )
 from perdure.stores.contract import Query, Status
+
+if TYPE_CHECKING:
+    from perdure.scheduler.schedule import Overlap
+    from perdure.sdk.schedules import Schedule, ScheduleState, Scheduling
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -284,6 +288,41 @@ class UntypedWorkflow:
             raise InvalidArgument(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(defaults)}")
         return UntypedWorkflow(self._client, self.name, start_options(**{**defaults, **options}))
 
+    def with_schedule(
+        self,
+        id: str,
+        *,
+        cron: str | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        overlap: Overlap = "skip",
+        jitter: float | timedelta = 0.0,
+        catch_up: float | timedelta | None = None,
+        if_exists: str = "raise",
+    ) -> Scheduling[...]:
+        """The workflow, to be started by a schedule; see `Workflow.with_schedule`."""
+        from perdure.sdk.schedules import scheduling  # because schedules cost nothing where there are none
+
+        return scheduling(
+            id,
+            self.name,
+            self._options,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            start=start,
+            end=end,
+            overlap=overlap,
+            jitter=jitter,
+            catch_up=catch_up,
+            if_exists=if_exists,
+            encoded=encode_arguments,
+            client=lambda: self._client,
+            declared=None,
+        )
+
     async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Begin an instance; its handle once it is durable."""
         id, execution = await self._client.gateway.start(self.name, encode_arguments(args, kwargs), self._options)
@@ -328,6 +367,18 @@ class Client:
     def get(self, id: str) -> Handle[Any]:
         """The handle of an existing instance, without I/O; it means the newest execution."""
         return Handle(self, checked_id(id), None)
+
+    def get_schedule(self, id: str) -> Schedule:
+        """The handle of a schedule, without I/O."""
+        from perdure.sdk.schedules import Schedule  # because schedules cost nothing where there are none
+
+        return Schedule(self, id)
+
+    def schedules(self) -> AsyncIterator[ScheduleState]:
+        """The schedules, newest first."""
+        from perdure.sdk.schedules import listed
+
+        return listed(self)
 
     async def list(
         self,
