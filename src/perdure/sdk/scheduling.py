@@ -15,7 +15,7 @@ from perdure.clock import SECOND
 from perdure.errors import InvalidArgument
 from perdure.history.actions import CancelInstance, CreateDetached
 from perdure.scheduler.schedule import Command, Kept, Spec, Step, Wanted, due, obey, tick, tick_text
-from perdure.sdk.context import continue_as_new, set_status, wait_for_event
+from perdure.sdk.context import continue_as_new, set_status
 from perdure.sdk.definitions import RESERVED, Home, Workflow
 from perdure.sdk.run import Run, require_run
 
@@ -36,7 +36,8 @@ async def _schedule(kept: Kept) -> None:
     try:
         async with asyncio.timeout(None if at is None else (at - run.now) / SECOND):
             while steps < STEPS_PER_RUN and not step.looked_ahead:
-                command, unobeyed = unobeyed or await wait_for_event(NAME, Command), None
+                command = unobeyed or run.decode(await run.next_event(NAME, None), Command)
+                unobeyed = None
                 step = _decided(run, obey, id, step, command, run.now)
                 steps += 1
     except TimeoutError:
