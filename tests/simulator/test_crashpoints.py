@@ -5,7 +5,9 @@ import gc
 import pytest
 
 from perdure.testing import crashpoints
-from perdure.testing.canonical import ROLES
+from perdure.testing.canonical import ROLES, TICKS
+from perdure.testing.faults import Script
+from perdure.testing.inspection import inspect
 
 
 @pytest.mark.parametrize("sqlite", [False, True], ids=["memory", "sqlite"])
@@ -41,3 +43,16 @@ def test_eviction_at_every_await_changes_neither_history_nor_effects(workflow):
     assert not report.violations
     assert evicted_history == history
     assert evicted_effects == effects
+
+
+@pytest.mark.parametrize("sqlite", [False, True], ids=["memory", "sqlite"])
+def test_a_schedule_starts_each_tick_once_whichever_operation_fails(sqlite):
+    wrong = {}
+    for point in crashpoints.points("scheduled", sqlite=sqlite):
+        made = crashpoints.world("scheduled", Script({point.operation: point.fault}), sqlite=sqlite)
+        made.run(inspect)
+        runs = {key[:2] for key in made.witness.records if key[0] != "scheduled"}
+        begun = [mark for _, mark in made.ledger.begun_marks]
+        if len(runs) != len({id for id, _ in runs}) or len(runs) != len(TICKS) or set(begun) != {7}:
+            wrong[str(point)] = sorted(runs)
+    assert not wrong

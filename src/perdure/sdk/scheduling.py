@@ -34,7 +34,8 @@ async def _schedule(kept: Kept) -> None:
     at = due(id, kept.spec, kept.progress)
     steps = 0
     try:
-        async with asyncio.timeout(None if at is None else (at - run.now) / SECOND):
+        # because what is due already must come after the commands that wait, a timer is made for it too
+        async with asyncio.timeout(None if at is None else max(at - run.now, 1) / SECOND):
             while steps < STEPS_PER_RUN and not step.looked_ahead:
                 command = unobeyed or run.decode(await run.next_event(NAME, None), Command)
                 unobeyed = None
