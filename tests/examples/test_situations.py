@@ -34,6 +34,13 @@ SAYS = {
         db1: one look in four raised an alarm: True
         several runs, of 5 looks each: True
         """,
+    "schedule": """
+        often has started clean['/tmp']: True
+        paused: enough for an example; ticks ahead: 0
+        triggered
+        5 ticks of a minute ago, one after the other
+        ['weekly']
+        """,
     "saga": """
         reserved a flight
         reserved a hotel
