@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -16,6 +17,7 @@ import perdure
 from perdure import App, ScheduleExists, ScheduleNotFound, Status, wait_for_event, workflow_context
 from perdure.engine.engine import Engine
 from perdure.errors import AlreadyRegistered, InstanceNotFound, InvalidArgument
+from perdure.scheduler.ticks import ticks
 from perdure.sdk.client import Client
 from perdure.sdk.worker import Worker
 from perdure.stores.memory import MemoryStore
@@ -31,10 +33,11 @@ class Clock(SimClock):
 
     def __init__(self, loop: SimLoop, began: datetime) -> None:
         super().__init__(loop, random.Random(0))
+        self.ahead = 0
         self._offset = perdure.clock.to_microseconds(began) - super().now()
 
     def now(self) -> int:
-        return super().now() + getattr(self, "_offset", 0)
+        return super().now() + getattr(self, "_offset", 0) + self.ahead
 
 
 class World:
@@ -465,6 +468,54 @@ def test_names_of_built_in_workflows_are_kept(app):
 
     with pytest.raises(InvalidArgument, match="perdure"):
         app.workflow(name="perdure.schedule")(mine)
+
+
+def test_a_replay_under_other_zones_keeps_the_tick_that_was_computed(app, report, monkeypatch):
+    def an_hour_later(calendar, after):
+        return (tick + 3_600_000_000 for tick in ticks(calendar, after))
+
+    async def scenario(world):
+        async with world.node(app) as client:
+            schedule = await report.with_schedule("s", cron="0 */6 * * *").create()
+            await asyncio.sleep(7 * HOUR)
+            for _ in range(3):
+                await schedule.trigger()
+            await asyncio.sleep(MINUTE)
+            before = [type(event).__name__ async for event in client.get("schedule:s").history()]
+        monkeypatch.setattr("perdure.scheduler.schedule.ticks", an_hour_later)
+        async with world.node(app) as client:
+            await asyncio.sleep(13 * HOUR)
+            return before, await schedule.describe(), await names(client, tags={"perdure.schedule": "s"})
+
+    before, state, runs = in_virtual_time(scenario)
+    assert before.count("DetachedCreated") == 3  # so the second node has replayed them
+    assert state.stalled is None
+    assert [run[-9:-1] for run in runs if run.endswith("Z")] == ["06:00:00", "12:00:00", "19:00:00"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_owners_whose_clocks_differ_start_each_tick_once(app, report, seed):
+    dice = random.Random(seed)
+
+    async def scenario(world):
+        schedule = None
+        for _ in range(30):
+            world.clock.ahead = dice.randrange(-600, 600) * 1_000_000
+            async with world.node(app) as client:
+                if schedule is None:
+                    await report.with_schedule("s", every=5 * MINUTE, overlap="allow", catch_up=DAY).create()
+                schedule = client.get_schedule("s")
+                await asyncio.sleep(dice.uniform(0, 20 * MINUTE))
+        world.clock.ahead = 600_000_000
+        async with world.node(app) as client:
+            await asyncio.sleep(HOUR)
+            return await client.get_schedule("s").describe(), await names(client)
+
+    state, runs = in_virtual_time(scenario)
+    ticks = [datetime.fromisoformat(run.removeprefix("s@")) for run in runs]
+    assert all(later - earlier == timedelta(minutes=5) for earlier, later in pairwise(ticks))
+    assert state.started == len(runs) > 50
+    assert (state.missed, state.skipped, state.existing) == (0, 0, 0)
 
 
 def test_an_app_without_schedules_imports_nothing_of_them():

@@ -188,7 +188,7 @@ def test_a_year_of_missed_ticks_is_counted_exactly_in_bounded_steps():
     model.wait(0)
     assert model.progress.missed == 9_999
     assert model.progress.started == 1
-    assert model.steps >= 10_000 // core.TICKS_PER_STEP
+    assert model.steps >= 10_000 // core.STEP_TICKS_MAX
 
 
 def test_a_pause_takes_its_ticks_away_but_neither_triggers_nor_backfills():
@@ -280,7 +280,7 @@ def test_a_backfill_goes_one_by_one_and_does_not_run_what_has_run():
 
 
 def test_a_backfill_all_at_once_goes_in_bounded_steps(monkeypatch):
-    monkeypatch.setattr(core, "TICKS_PER_STEP", 10)
+    monkeypatch.setattr(core, "STEP_TICKS_MAX", 10)
     model = Model(spec(catch_up=0))
     model.sleep(1_000 * MINUTE)
     model.tell(Pause(at=T0, note=""))

@@ -25,7 +25,7 @@ CATCH_UP = 3_600 * SECOND
 """How late a tick may start a run unless the schedule says otherwise, in microseconds."""
 LATE_MAX = 10 * SECOND
 """What is no later than this is on time, in microseconds, whatever `catch_up` says."""
-TICKS_PER_STEP = 500
+STEP_TICKS_MAX = 500
 """Ticks that one step looks at; what is left is the next step's."""
 RUNNING_MAX = 1_000
 """Runs of one schedule that are not finished; with so many a tick is skipped, and a backfill waits."""
@@ -33,7 +33,6 @@ RECENT_MAX = 10
 """Runs that a schedule remembers when they have ended."""
 BACKFILLS_MAX = 100
 """Ranges that wait to be backfilled; with so many a further one is skipped."""
-ENDED = "ended"
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -57,7 +56,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started: int
     ended: int | None = None
     status: str = "running"
-    canceling: bool = False
+    cancelling: bool = False
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -142,14 +141,14 @@ Command = Pause | Resume | Trigger | Backfill | Update | InstanceEnded
 """What reaches a schedule from outside."""
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A schedule as its instance keeps it: the input of each of its runs."""
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as its instance keeps it: the input of each of its runs. Another `format` cannot be read here."""
 
     id: str
     spec: Spec
     progress: Progress
     unobeyed: Command | None = None
-    format: int = 1
+    format: Literal[1] = 1
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +241,7 @@ def _take_ticks(step: Step, schedule: str, until: int, now: int) -> Step:
     if step.progress.next is None:
         return step
     ahead = ticks(step.spec.calendar, step.progress.next)
-    for _ in range(TICKS_PER_STEP):
+    for _ in range(STEP_TICKS_MAX):
         if not _is_due(step, schedule, until):
             break
         step = _take(step, schedule, step.progress.next, now)
@@ -295,8 +294,8 @@ def _start(step: Step, wanted: Wanted, now: int) -> Step:
 
 
 def _cancel_running(step: Step) -> Step:
-    asked = tuple(run.id for run in step.progress.running if not run.canceling)
-    running = tuple(replace(run, canceling=True) for run in step.progress.running)
+    asked = tuple(run.id for run in step.progress.running if not run.cancelling)
+    running = tuple(replace(run, cancelling=True) for run in step.progress.running)
     return _with(replace(step, cancel=(*step.cancel, *asked)), running=running)
 
 
@@ -309,7 +308,7 @@ def _ended(step: Step, schedule: str, ended: InstanceEnded, now: int) -> Step:
     if ended.status is None:
         step = _with(step, started=step.progress.started - 1, existing=step.progress.existing + 1)
     else:
-        over = replace(run, ended=ended.at, status=ended.status, canceling=False)
+        over = replace(run, ended=ended.at, status=ended.status, cancelling=False)
         step = _with(step, recent=(over, *step.progress.recent)[:RECENT_MAX])
     waiting = step.progress.waiting
     if waiting is not None and not step.progress.running:
@@ -322,7 +321,7 @@ def _ended(step: Step, schedule: str, ended: InstanceEnded, now: int) -> Step:
 
 def _go_on(step: Step, schedule: str, now: int) -> Step:
     """Start what is to be backfilled, as far as overlap and the bounds of a step allow."""
-    for _ in range(TICKS_PER_STEP):
+    for _ in range(STEP_TICKS_MAX):
         backfills = step.progress.backfills
         if not backfills or not _can_go_on(step.progress, backfills[0]):
             break

@@ -320,7 +320,7 @@ class UntypedWorkflow:
             if_exists=if_exists,
             encoded=encode_arguments,
             client=lambda: self._client,
-            declared=None,
+            declare=None,
         )
 
     async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:

@@ -191,7 +191,7 @@ class Workflow(Generic[P, R]):
             if_exists=if_exists,
             encoded=self._encoded,
             client=lambda: self.home.client,
-            declared=self.home.definitions.schedules,
+            declare=self.home.definitions.declare,
         )
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
@@ -326,8 +326,14 @@ class Definitions:
             self.add(activity)
         for workflow in other.workflows.values():
             self.add(workflow)
-        self.schedules.update(other.schedules)
+        for id, spec in other.schedules.items():
+            self.declare(id, spec)
         return self
+
+    def declare(self, id: str, spec: Any) -> None:
+        """Keep the specification of a schedule. Raises AlreadyRegistered if it is declared in another way."""
+        if self.schedules.setdefault(id, spec) is not spec:
+            raise AlreadyRegistered(f"schedule {id!r} is declared twice; give one of them another id")
 
 
 def definition_name(function: Callable[..., Any], name: str | None) -> str:

@@ -13,7 +13,6 @@ import msgspec
 from perdure.clock import LATEST, SECOND, to_datetime, to_microseconds
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import (
-    AlreadyRegistered,
     InstanceExists,
     InstanceNotFinished,
     InstanceNotFound,
@@ -231,14 +230,14 @@ class Scheduling(Generic[P]):
         spec: Callable[[Payload], Spec],
         encoded: Callable[..., Payload],
         client: Callable[[], Client],
-        declared: dict[str, Any] | None,
+        declare: Callable[[str, Spec], None] | None,
         if_exists: str,
     ) -> None:
         self.id = id
         self._spec = spec
         self._encoded = encoded
         self._client = client
-        self._declared = declared
+        self._declare = declare
         self._replaces = if_exists == "replace"
 
     async def create(self, *args: P.args, **kwargs: P.kwargs) -> Schedule:
@@ -256,13 +255,11 @@ class Scheduling(Generic[P]):
         A schedule whose declaration is taken away stays; delete it.
         """
         spec = self._spec(self._encoded(args, kwargs))
-        if self._declared is None:
+        if self._declare is None:
             raise InvalidArgument(
                 f"workflow {spec.workflow!r} is of no App here; only those of an App declare schedules"
             )
-        if self.id in self._declared:
-            raise AlreadyRegistered(f"schedule {self.id!r} is declared twice; give one of them another id")
-        self._declared[self.id] = spec
+        self._declare(self.id, spec)
 
     def __repr__(self) -> str:
         return f"<Scheduling {self.id}>"
@@ -284,7 +281,7 @@ def scheduling(
     if_exists: str,
     encoded: Callable[..., Payload],
     client: Callable[[], Client],
-    declared: dict[str, Any] | None,
+    declare: Callable[[str, Spec], None] | None,
 ) -> Scheduling[Any]:
     """What `with_schedule` of workflows gives, once its arguments are checked."""
     _checked_schedule_id(id)
@@ -301,7 +298,7 @@ def scheduling(
         return _with_bounds(plain, overlap, jitter, catch_up)
 
     spec(encode_arguments((), {}))  # because a mistake should be told here, not when the schedule is made
-    return Scheduling(id, spec, encoded, client, declared, if_exists)
+    return Scheduling(id, spec, encoded, client, declare, if_exists)
 
 
 async def make_declared(client: Client, declared: dict[str, Spec]) -> None:

@@ -23,7 +23,7 @@ NAME = f"{RESERVED}schedule"
 """Of the workflow, and of the external event that brings its commands: one name, so that they keep their order."""
 KIND = "schedule"
 """Of the instances, so that they are not among those of workflows."""
-STEPS_PER_RUN = 100
+RUN_STEPS_MAX = 100
 """Steps after which a run continues as new, so that a history stays short."""
 
 
@@ -36,7 +36,7 @@ async def _schedule(kept: Kept) -> None:
     try:
         # because what is due already must come after the commands that wait, a timer is made for it too
         async with asyncio.timeout(None if at is None else max(at - run.now, 1) / SECOND):
-            while steps < STEPS_PER_RUN and not step.looked_ahead:
+            while steps < RUN_STEPS_MAX and not step.looked_ahead:
                 command = unobeyed or run.decode(await run.next_event(NAME, None), Command)
                 unobeyed = None
                 step = _decided(run, obey, id, step, command, run.now)
