@@ -351,6 +351,62 @@ def test_a_worker_without_the_zone_stalls_the_schedule_and_one_with_it_goes_on(a
     assert state.started == 1
 
 
+def test_a_stalled_schedule_is_tried_again_by_a_worker_that_has_the_libraries(app, report, monkeypatch):
+    async def scenario(world):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "cronsim", None)
+            patch.setattr("perdure.sdk.scheduling.find_spec", lambda name: None)
+            async with world.node(app, execute=False) as client:
+                with pytest.raises(InvalidArgument, match="pip install"):
+                    report.with_schedule("s", cron="0 * * * *")
+            patch.undo()
+            async with world.node(app, execute=False) as client:
+                schedule = await report.with_schedule("s", cron="0 * * * *").create()
+            patch.setitem(sys.modules, "cronsim", None)
+            patch.setattr("perdure.sdk.scheduling.find_spec", lambda name: None)
+            async with world.node(app) as client:
+                await asyncio.sleep(1.5 * HOUR)
+                stalled = await client.get_schedule("s").describe()
+        async with world.node(app) as client:
+            await asyncio.sleep(MINUTE)
+            schedule = client.get_schedule("s")
+            return stalled, await schedule.describe()
+
+    stalled, state = in_virtual_time(scenario)
+    assert 'pip install "perdure[schedule]"' in stalled.stalled.description
+    assert state.stalled is None
+    assert state.started == 1
+
+
+def test_a_command_after_a_thousand_missed_ticks_is_obeyed_once_they_are_counted(app, report):
+    async def scenario(world):
+        async with world.node(app) as client:
+            await report.with_schedule("s", every=MINUTE, catch_up=0).create()
+        await asyncio.sleep(1_200 * MINUTE + 1)
+        async with world.node(app, execute=False) as client:
+            await client.get_schedule("s").pause("late")
+        async with world.node(app) as client:
+            await asyncio.sleep(MINUTE)
+            return await client.get_schedule("s").describe()
+
+    state = in_virtual_time(scenario)
+    assert (state.missed, state.started, state.paused) == (1_199, 1, "late")
+
+
+def test_ticks_before_an_update_run_with_what_was_asked_until_then(app, report):
+    async def scenario(world):
+        async with world.node(app, execute=False) as client:
+            await report.with_schedule("s", every=HOUR, overlap="allow", catch_up=DAY).create(1.0)
+            await asyncio.sleep(2.5 * HOUR)
+            await report.with_schedule("s", every=HOUR, overlap="allow", if_exists="replace").create(2.0)
+            await asyncio.sleep(HOUR)
+        async with world.node(app) as client:
+            await asyncio.sleep(MINUTE)
+            return [(await client.get(id).state()).input for id in await names(client)]
+
+    assert in_virtual_time(scenario) == [1.0, 1.0, 2.0]
+
+
 def _unknown(name):
     raise InvalidArgument(f"time zone {name!r} is not known here")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import cached_property
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -80,7 +79,7 @@ TICK_TAG = f"{RESERVED}tick"
 
 
 class _BuiltIn(Workflow[..., None]):
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Other with other libraries, because a schedule that stalled for want of one is then worth another try."""
         return f"{super().fingerprint}.{find_spec('cronsim') is not None}.{find_spec('tzdata') is not None}"
