@@ -188,7 +188,7 @@ def _schedule() -> Role:
     calendar = Calendar(every=SECOND, start=START + TICKS.start * SECOND, end=START + TICKS.stop * SECOND)
     spec = Spec(workflow="retried", input=encode_arguments((7,), {}), calendar=calendar, overlap="allow")
     kept = Kept(id="scheduled", spec=spec, progress=Progress(next=calendar.start))
-    end = Command(9.0, lambda at: RunTerminated(at=at))
+    end = Command(7.0, lambda at: RunTerminated(at=at))
     return Role("scheduled", SCHEDULE, encode_arguments((kept,), {}), {Status.TERMINATED: None}, (end,))
 
 
