@@ -1,5 +1,6 @@
 """Durable workflows: ordinary Python that survives crashes, restarts and deploys."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from perdure import events as events
@@ -46,7 +47,8 @@ from perdure.sdk.saga import Saga
 from perdure.stores.contract import Status
 
 if TYPE_CHECKING:
-    from perdure.sdk.schedules import Schedule, ScheduleRun, ScheduleState
+    from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
+    from perdure.sdk.schedules import Schedule
 
 __version__ = "0.1.0"
 __all__ = [
@@ -99,8 +101,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Schedule", "ScheduleRun", "ScheduleState"):
-        from perdure.sdk import schedules  # because schedules cost nothing where there are none
-
-        return getattr(schedules, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = {"Schedule": "schedules", "ScheduleRun": "schedule_state", "ScheduleState": "schedule_state"}.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # because schedules cost nothing where there are none
+    return getattr(importlib.import_module(f"perdure.sdk.{module}"), name)

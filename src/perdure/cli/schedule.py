@@ -17,7 +17,7 @@ from perdure.cli import documents, screen
 from perdure.cli.commands import command
 from perdure.cli.target import Target
 from perdure.cli.values import instant, json_value, pairs, seconds
-from perdure.sdk.schedules import ScheduleRun, ScheduleState
+from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
 
 ScheduleArgument = Annotated[str, typer.Argument(metavar="ID", help="The schedule.")]
 

@@ -53,7 +53,8 @@ from perdure.stores.contract import Query, Status
 
 if TYPE_CHECKING:
     from perdure.scheduler.schedule import Overlap
-    from perdure.sdk.schedules import Schedule, ScheduleState, Scheduling
+    from perdure.sdk.schedule_state import ScheduleState
+    from perdure.sdk.schedules import Schedule, Scheduling
 
 A = TypeVar("A")
 R = TypeVar("R")

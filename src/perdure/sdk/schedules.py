@@ -1,17 +1,15 @@
-"""Schedules as programs hold them: what makes one, the handle that steers it, and what is known of it."""
+"""Schedules as programs hold them: what makes one, and the handle that steers it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, Generic, Literal, ParamSpec, get_args
+from typing import Any, Generic, Literal, ParamSpec
 
 import msgspec
 
-from perdure.clock import LATEST, SECOND, to_datetime, to_microseconds
-from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.codec import Payload, encode, encode_arguments
 from perdure.errors import (
     InstanceExists,
     InstanceNotFinished,
@@ -21,79 +19,35 @@ from perdure.errors import (
     ScheduleNotFound,
 )
 from perdure.history.events import EventRaised, RunTerminated
-from perdure.history.state import InstanceState
 from perdure.history.work import StartOptions
 from perdure.scheduler import schedule as core
-from perdure.scheduler.schedule import Kept, Overlap, Progress, Spec
-from perdure.scheduler.ticks import Calendar, check, count, ticks
+from perdure.scheduler.schedule import Kept, Overlap, Spec
+from perdure.scheduler.ticks import count
 from perdure.sdk.client import Client, Handle
-from perdure.sdk.options import checked_id, checked_moment, checked_text
+from perdure.sdk.options import checked_text
+from perdure.sdk.schedule_options import (
+    calendar_of,
+    checked_overlap,
+    checked_schedule_id,
+    micros,
+    require_ahead,
+    with_bounds,
+)
+from perdure.sdk.schedule_state import Held, ScheduleState, shown
 from perdure.sdk.scheduling import KIND, NAME
-from perdure.stores.contract import Halt, Query, Status
+from perdure.stores.contract import Query, Status
 
 P = ParamSpec("P")
 INSTANCE = "schedule:"
 """What comes before a schedule's id in the id of its instance."""
-ID_BYTES_MAX = 512
-"""Bound of a schedule's id, so that the ids of its runs, which begin with it, are valid."""
 BACKFILL_MAX = 10_000
 """Ticks of one backfill."""
-NEXT_SHOWN = 5
-"""Ticks ahead that `describe` tells."""
-SECONDS_MAX = 100 * 366 * 86_400
-"""The longest interval, jitter and catch-up: a hundred years."""
 LIST_PAGE = 100
 ANSWER_SECONDS = 10.0
 """How long `trigger` and `delete` wait to see what they have durably asked for, if a process is there to do it."""
 LOOK_SECONDS = 0.02
 READS_MAX = 5
 """How often a schedule is read again that was between two runs, where its input is on its way."""
-
-
-class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a schedule. `tick` is None if it was triggered; `status` is `running` until it has ended."""
-
-    id: str
-    tick: datetime | None
-    started: datetime
-    ended: datetime | None = None
-    status: str = "running"
-
-
-class ScheduleState(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a schedule, answered from the store. Times are aware, in UTC; durations are timedeltas.
-
-    `paused` is the note of a pause, None if there is none; `next` the ticks ahead, without jitter; `waiting` the run
-    that begins when those of `running` have ended; `recent` the last runs that ended, newest first; `backfills` what is
-    left of ranges. `started` counts runs, `skipped` ticks that gave way to an unfinished run, `missed` ticks that were
-    later than `catch_up`, `existing` ticks whose instance was there already. `stalled` says why it stands still.
-    """
-
-    id: str
-    workflow: str
-    input: Any
-    cron: str | None
-    every: timedelta | None
-    timezone: str
-    start: datetime | None
-    end: datetime | None
-    overlap: Overlap
-    jitter: timedelta
-    catch_up: timedelta
-    tags: dict[str, str]
-    created: datetime
-    paused: str | None
-    paused_since: datetime | None
-    next: tuple[datetime, ...]
-    waiting: str | None
-    running: tuple[ScheduleRun, ...]
-    recent: tuple[ScheduleRun, ...]
-    backfills: tuple[tuple[datetime, datetime], ...]
-    started: int
-    skipped: int
-    missed: int
-    existing: int
-    stalled: Halt | None
 
 
 class Schedule:
@@ -105,11 +59,11 @@ class Schedule:
     def __init__(self, client: Client, id: str) -> None:
         self.id = id
         self._client = client
-        self._instance = INSTANCE + _checked_schedule_id(id)
+        self._instance = INSTANCE + checked_schedule_id(id)
 
     async def describe(self) -> ScheduleState:
         """What is known of it, from the store alone."""
-        return _shown(self.id, await self._held())
+        return shown(self.id, await self._held())
 
     async def pause(self, note: str = "") -> None:
         """No ticks until `resume`; runs go on, and so do `trigger` and `backfill`."""
@@ -122,7 +76,7 @@ class Schedule:
     async def trigger(self, *, overlap: Overlap = "allow") -> Handle[Any]:
         """Start a run now, paused or not; its handle. `overlap` as for ticks, if another run is not finished."""
         run = f"{self.id}@{self._client.fresh_key()[:16]}"
-        command = core.Trigger(at=self._client.now(), id=run, overlap=_checked_overlap(overlap))
+        command = core.Trigger(at=self._client.now(), id=run, overlap=checked_overlap(overlap))
         await self._command(command)
         handle = self._client.get(run)
         if overlap == "allow":
@@ -137,7 +91,7 @@ class Schedule:
         """
         if overlap not in ("queue", "allow"):
             raise InvalidArgument(f'overlap of a backfill is {overlap!r}; it is "queue" or "allow"')
-        first, last, now = _micros("start", start), _micros("end", end), self._client.now()
+        first, last, now = micros("start", start), micros("end", end), self._client.now()
         if not first < last <= now:
             raise InvalidArgument(f"the range from {start} to {end} is none; give a start, then an end that has passed")
         spec = (await self._held()).spec
@@ -165,9 +119,9 @@ class Schedule:
         For other arguments of the workflow make the schedule again with `if_exists="replace"`.
         """
         old = (await self._held()).spec
-        calendar = _calendar(cron, every, timezone, start, end, old.calendar)
-        changed = _with_bounds(msgspec.structs.replace(old, calendar=calendar), overlap, jitter, catch_up)
-        _require_ahead(changed, self._client.now())
+        calendar = calendar_of(cron, every, timezone, start, end, old.calendar)
+        changed = with_bounds(msgspec.structs.replace(old, calendar=calendar), overlap, jitter, catch_up)
+        require_ahead(changed, self._client.now())
         await self._command(core.Update(at=self._client.now(), spec=changed))
 
     async def delete(self) -> None:
@@ -200,7 +154,7 @@ class Schedule:
             except InstanceNotFound:
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _held(self) -> _Held:
+    async def _held(self) -> Held:
         for _ in range(READS_MAX):
             try:
                 state = await self._client.gateway.state(self._instance, None)
@@ -209,7 +163,7 @@ class Schedule:
             if state.name != NAME or state.is_finished:
                 raise self._not_found()
             if state.input is not None:
-                return _Held.read(state)
+                return Held.read(state)
         raise self._not_found()
 
     def _not_found(self) -> ScheduleNotFound:
@@ -246,7 +200,7 @@ class Scheduling(Generic[P]):
         Raises ScheduleExists unless it was made with `if_exists="replace"`, which leaves counts, runs and pause.
         """
         spec, client = self._spec(self._encoded(args, kwargs)), self._client()
-        _require_ahead(spec, client.now())
+        require_ahead(spec, client.now())
         return await _put(client, self.id, spec, replaces=self._replaces)
 
     def declare(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -284,18 +238,18 @@ def scheduling(
     declare: Callable[[str, Spec], None] | None,
 ) -> Scheduling[Any]:
     """What `with_schedule` of workflows gives, once its arguments are checked."""
-    _checked_schedule_id(id)
+    checked_schedule_id(id)
     if msgspec.structs.replace(options, tags=None, run_timeout=None) != StartOptions():
         raise InvalidArgument("a schedule names and times its runs; leave id, at, app_id and if_exists of them away")
     if if_exists not in ("raise", "replace"):
         raise InvalidArgument(f"if_exists is {if_exists!r}; it is 'raise' or 'replace'")
-    calendar = _calendar(cron, every, timezone, start, end, None)
+    calendar = calendar_of(cron, every, timezone, start, end, None)
 
     def spec(input: Payload) -> Spec:
         plain = Spec(
             workflow=workflow, input=input, calendar=calendar, tags=options.tags, run_timeout=options.run_timeout
         )
-        return _with_bounds(plain, overlap, jitter, catch_up)
+        return with_bounds(plain, overlap, jitter, catch_up)
 
     spec(encode_arguments((), {}))  # because a mistake should be told here, not when the schedule is made
     return Scheduling(id, spec, encoded, client, declare, if_exists)
@@ -337,151 +291,3 @@ async def _put(client: Client, id: str, spec: Spec, *, replaces: bool) -> Schedu
         if encode(held.spec) != encode(spec):
             await schedule._command(core.Update(at=now, spec=spec))
     return schedule
-
-
-# -- what is asked for ------------------------------------------------------------------------------------------------
-
-
-def _calendar(
-    cron: str | None,
-    every: float | timedelta | None,
-    timezone: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    old: Calendar | None,
-) -> Calendar:
-    """The calendar of these options, None meaning that of `old`; `cron` takes the place of `every` and vice versa."""
-    old = old or Calendar()
-    if cron is None and every is None:
-        cron, period = old.cron, old.every
-    else:
-        period = _duration("every", every, least=1.0) if every is not None else None
-    zone = timezone if timezone is not None else "UTC" if cron is None else old.timezone
-    calendar = Calendar(
-        cron=checked_text("cron", cron) if cron is not None else None,
-        every=period,
-        timezone=checked_text("timezone", zone),
-        start=_micros("start", start) if start is not None else old.start,
-        end=_micros("end", end) if end is not None else old.end,
-    )
-    check(calendar)
-    return calendar
-
-
-def _with_bounds(
-    spec: Spec, overlap: Overlap | None, jitter: float | timedelta | None, catch_up: float | timedelta | None
-) -> Spec:
-    """The specification with these options, None meaning those that it has."""
-    changes: dict[str, Any] = {}
-    if overlap is not None:
-        changes["overlap"] = _checked_overlap(overlap)
-    if jitter is not None:
-        changes["jitter"] = _duration("jitter", jitter)
-    if catch_up is not None:
-        changes["catch_up"] = _duration("catch_up", catch_up)
-    return msgspec.structs.replace(spec, **changes)
-
-
-def _require_ahead(spec: Spec, now: int) -> None:
-    if core.first(spec, now).next is None:
-        raise InvalidArgument("the schedule has no tick ahead: its end has passed; give a later end")
-
-
-def _checked_schedule_id(id: str) -> str:
-    size = len(checked_id(id).encode())
-    if size > ID_BYTES_MAX:
-        raise InvalidArgument(f"a schedule's id has at most {ID_BYTES_MAX} bytes; {id[:40]!r}... has {size:,}")
-    return id
-
-
-def _checked_overlap(overlap: Overlap) -> Overlap:
-    if overlap not in get_args(Overlap):
-        raise InvalidArgument(f"overlap is {overlap!r}; it is one of {', '.join(get_args(Overlap))}")
-    return overlap
-
-
-def _duration(what: str, value: float | timedelta, least: float = 0.0) -> int:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not least <= seconds <= SECONDS_MAX:
-        raise InvalidArgument(f"{what} is {value!r}; give seconds from {least:g} to {SECONDS_MAX:,}, or a timedelta")
-    return round(seconds * SECOND)
-
-
-def _micros(what: str, at: datetime) -> int:
-    return min(to_microseconds(checked_moment(what, at)), LATEST)
-
-
-# -- what is shown ----------------------------------------------------------------------------------------------------
-
-
-class _Held(msgspec.Struct, frozen=True):
-    """A schedule as its instance keeps it."""
-
-    spec: Spec
-    progress: Progress
-    created: int
-    stalled: Halt | None
-
-    @classmethod
-    def read(cls, state: InstanceState) -> _Held:
-        assert state.input is not None
-        kept: Kept = decode(state.input, Kept)
-        # because a run tells how far it is by its custom status, until the next one has it as input
-        progress = decode(state.custom_status, Progress) if state.custom_status is not None else kept.progress
-        return cls(kept.spec, progress, state.created, state.stalled)
-
-
-def _shown(id: str, held: _Held) -> ScheduleState:
-    spec, progress, calendar = held.spec, held.progress, held.spec.calendar
-    paused = progress.paused
-    return ScheduleState(
-        id=id,
-        workflow=spec.workflow,
-        input=decode(spec.input),
-        cron=calendar.cron,
-        every=timedelta(microseconds=calendar.every) if calendar.every is not None else None,
-        timezone=calendar.timezone,
-        start=_moment(calendar.start),
-        end=_moment(calendar.end),
-        overlap=spec.overlap,
-        jitter=timedelta(microseconds=spec.jitter),
-        catch_up=timedelta(microseconds=spec.catch_up),
-        tags=spec.tags or {},
-        created=to_datetime(held.created),
-        paused=paused.text if paused is not None else None,
-        paused_since=to_datetime(paused.since) if paused is not None else None,
-        next=_ahead(calendar, progress.next),
-        waiting=progress.waiting.id if progress.waiting is not None else None,
-        running=tuple(map(_run, progress.running)),
-        recent=tuple(map(_run, progress.recent)),
-        backfills=tuple((to_datetime(left.after), to_datetime(left.end)) for left in progress.backfills),
-        started=progress.started,
-        skipped=progress.skipped,
-        missed=progress.missed,
-        existing=progress.existing,
-        stalled=held.stalled,
-    )
-
-
-def _ahead(calendar: Calendar, tick: int | None) -> tuple[datetime, ...]:
-    if tick is None:
-        return ()
-    try:
-        later = list(islice(ticks(calendar, tick), NEXT_SHOWN - 1))
-    except InvalidArgument:
-        later = []  # because whoever looks may lack the cron library or the time zone
-    return tuple(map(to_datetime, [tick, *later]))
-
-
-def _run(run: core.Run) -> ScheduleRun:
-    return ScheduleRun(
-        id=run.id,
-        tick=_moment(run.tick),
-        started=to_datetime(run.started),
-        ended=_moment(run.ended),
-        status=run.status,
-    )
-
-
-def _moment(at: int | None) -> datetime | None:
-    return to_datetime(at) if at is not None else None

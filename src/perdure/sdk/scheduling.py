@@ -22,11 +22,15 @@ NAME = f"{RESERVED}schedule"
 """Of the workflow, and of the external event that brings its commands: one name, so that they keep their order."""
 KIND = "schedule"
 """Of the instances, so that they are not among those of workflows."""
+SCHEDULE_TAG = f"{RESERVED}schedule"
+TICK_TAG = f"{RESERVED}tick"
+"""Tags of a run: which schedule started it, and for which tick."""
 RUN_STEPS_MAX = 100
 """Steps after which a run continues as new, so that a history stays short."""
 
 
 async def _schedule(kept: Kept) -> None:
+    """One run of a schedule: obey commands until one looks ahead, or a tick is due."""
     run = require_run("a schedule")
     id, unobeyed = kept.id, kept.unobeyed
     step = Step(spec=kept.spec, progress=kept.progress)
@@ -71,11 +75,6 @@ def _start(run: Run, id: str, spec: Spec, wanted: Wanted) -> CreateDetached:
         timeout=spec.run_timeout,
         watch=NAME,
     )
-
-
-SCHEDULE_TAG = f"{RESERVED}schedule"
-TICK_TAG = f"{RESERVED}tick"
-"""Tags of a run: which schedule started it, and for which tick."""
 
 
 class _BuiltIn(Workflow[..., None]):
