@@ -29,7 +29,7 @@ clean.with_schedule("weekly", every=timedelta(days=7), start=datetime(2026, 1, 5
 
 async def main() -> None:
     async with app:
-        schedule = await clean.with_schedule("often", every=1, if_exists="replace").create("/tmp")
+        schedule = await clean.with_schedule("often", every=1, if_exists="replace").create("/cache")
         state = await until(schedule, lambda state: state.started >= 2)
         print(f"{state.id} has started {state.workflow}{[state.input]}: {state.started >= 2}")
 

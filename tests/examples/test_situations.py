@@ -35,7 +35,7 @@ SAYS = {
         several runs, of 5 looks each: True
         """,
     "schedule": """
-        often has started clean['/tmp']: True
+        often has started clean['/cache']: True
         paused: enough for an example; ticks ahead: 0
         triggered
         5 ticks of a minute ago, one after the other
