@@ -5,6 +5,7 @@ python examples/plain_script.py
 """
 
 import asyncio
+from datetime import datetime
 
 from perdure import App
 
@@ -28,7 +29,8 @@ async def backup(folders: list[str], pause: float) -> int:
 
 async def main() -> None:
     async with app:
-        start = backup.with_options(id="backup", if_exists="return").start  # "return": go on with the one that runs
+        today = f"backup-{datetime.now().astimezone():%Y-%m-%d}"
+        start = backup.with_options(id=today, if_exists="return").start  # "return": go on with the one of today
         handle = await start(["letters", "music", "pictures", "taxes"], pause=0.5)
         print(f"done: {await handle.result()} files")
 

@@ -20,7 +20,7 @@ from typing import Any
 import perdure
 from perdure import app, errors, testing
 from perdure.history import actions, events
-from perdure.sdk import context, determinism, generator
+from perdure.sdk import context, determinism, generator, schedules
 from perdure.stores import contract
 
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -29,6 +29,7 @@ NOTICE = "<!-- Written by scripts/reference.py from the docstrings. Change those
 GROUPS: dict[str, tuple[str, ...]] = {
     "App and client": ("App", "Client", "Handle"),
     "What the decorators make": ("Activity", "Workflow", "Retry"),
+    "Schedules": ("Schedule", "ScheduleState", "ScheduleRun"),
     "In workflow and activity code": (
         *("wait_for_event", "raise_event", "set_status", "continue_as_new", "now", "random", "uuid4"),
         *("workflow_context", "activity_context", "Saga"),
@@ -39,6 +40,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Where the public names stand. Names that stand nowhere come at the end, errors on a page of their own."""
 
 RETURNED: dict[str, tuple[type, ...]] = {
+    "Schedules": (schedules.Scheduling,),
     "In workflow and activity code": (context.WorkflowInfo, context.ActivityInfo),
     "Generator style": (generator.DurableTask,),
 }

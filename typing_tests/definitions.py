@@ -13,6 +13,8 @@ from perdure import (
     Handle,
     InstanceState,
     Retry,
+    Schedule,
+    ScheduleState,
     Workflow,
     continue_as_new,
     wait_for_event,
@@ -116,6 +118,21 @@ async def untyped(client: Client) -> None:
     async for state in client.list(status=["failed", "running"], limit=5):
         assert_type(state, InstanceState)
     assert_type(await client.purge_all(name="x"), int)
+
+
+async def scheduled(client: Client, order: Order) -> None:
+    schedule = await checkout.with_schedule("s", cron="0 3 * * *", timezone="Europe/Berlin", overlap="queue").create(
+        order
+    )
+    assert_type(schedule, Schedule)
+    parent.with_schedule("p", every=timedelta(hours=1)).declare(order, times=2)
+    assert_type(await schedule.describe(), ScheduleState)
+    assert_type(await schedule.trigger(), Handle[Any])
+    assert_type(await schedule.backfill(datetime.now(UTC), datetime.now(UTC), overlap="allow"), int)
+    assert_type(client.get_schedule("s"), Schedule)
+    assert_type(await client.workflow("checkout").with_schedule("s", every=5.0).create(1, 2, a=3), Schedule)
+    async for state in client.schedules():
+        assert_type(state, ScheduleState)
 
 
 async def running() -> None:

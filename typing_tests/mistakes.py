@@ -32,5 +32,8 @@ async def outside() -> None:
     number: int = await handle.result()  # type: ignore[assignment]
     checkout.with_options(name="x")  # type: ignore[call-arg]
     charge.with_options(retries=3)  # type: ignore[call-arg]
+    await checkout.with_schedule("s", every=5).create("ten")  # type: ignore[arg-type]
+    checkout.with_schedule("s", every=5).declare()  # type: ignore[call-arg]
+    checkout.with_schedule("s", every=5, overlap="later")  # type: ignore[arg-type]
     Retry(3)  # type: ignore[call-arg]
     Retry(attempts=3)  # type: ignore[call-arg]

@@ -1,5 +1,8 @@
 """Durable workflows: ordinary Python that survives crashes, restarts and deploys."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from perdure import events as events
 from perdure.app import App, Client
 from perdure.errors import (
@@ -11,6 +14,8 @@ from perdure.errors import (
     InstanceExists,
     InstanceNotFound,
     PerdureError,
+    ScheduleExists,
+    ScheduleNotFound,
     UpdateFailed,
     UpdateNotAnswered,
     UpdateRefused,
@@ -42,6 +47,10 @@ from perdure.sdk.saga import Saga
 from perdure.sdk.transactions import Outbox, Transaction
 from perdure.stores.contract import Status
 
+if TYPE_CHECKING:
+    from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
+    from perdure.sdk.schedules import Schedule
+
 __version__ = "0.1.0"
 __all__ = [
     "Activity",
@@ -62,6 +71,11 @@ __all__ = [
     "PerdureError",
     "Retry",
     "Saga",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleNotFound",
+    "ScheduleRun",
+    "ScheduleState",
     "Status",
     "Transaction",
     "Update",
@@ -87,3 +101,11 @@ __all__ = [
     "when_any",
     "workflow_context",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    module = {"Schedule": "schedules", "ScheduleRun": "schedule_state", "ScheduleState": "schedule_state"}.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # because schedules cost nothing where there are none
+    return getattr(importlib.import_module(f"perdure.sdk.{module}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import types
@@ -22,6 +23,7 @@ from perdure.sdk.definitions import (
     check_activity_function,
     check_transaction_function,
     check_workflow_function,
+    definition_name,
 )
 from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.options import Retry, call_options, checked_name
@@ -52,6 +54,10 @@ SETTINGS_OFF = frozenset(("quarantine_deaths",))
 """Settings that None switches off."""
 
 
+_inherited: list[Engine] = []
+"""Engines that a fork has copied, kept because the collector would close connections that are the parent's."""
+
+
 class App:
     """Workflows and activities under one app id.
 
@@ -67,6 +73,7 @@ class App:
         self._engine: Engine | None = None
         self._worker: Worker | None = None
         self._client: _Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._host: App | None = None
 
@@ -100,7 +107,7 @@ class App:
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
             check_activity_function(function)
-            activity: Activity[..., Any] = Activity(function, checked_name(name or function.__name__), options)
+            activity: Activity[..., Any] = Activity(function, definition_name(function, name), options)
             self._definitions.add(activity)
             return activity
 
@@ -121,7 +128,7 @@ class App:
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
             check_workflow_function(function)
-            workflow: Workflow[..., Any] = Workflow(function, checked_name(name or function.__name__), self)
+            workflow: Workflow[..., Any] = Workflow(function, definition_name(function, name), self)
             self._definitions.add(workflow)
             return workflow
 
@@ -183,6 +190,8 @@ class App:
 
         `store` takes the place of the one that the app was made with.
         """
+        if not self._is_alive:
+            await self._leave_behind()
         if self._engine is not None:
             raise InvalidArgument(f"app {self.id!r} is open already; open it once per process")
         settings = self._settings
@@ -206,15 +215,53 @@ class App:
             worker.stop()
             await used.close()
             raise
-        self._engine, self._worker, self._client, self._pid = engine, worker, _Client(engine.operations), os.getpid()
+        self._engine, self._worker, self._client = engine, worker, _Client(engine.operations)
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        if self._definitions.schedules:
+            await self._make_schedules()
+
+    async def _make_schedules(self) -> None:
+        from perdure.sdk.schedules import make_declared  # because most apps declare none
+
+        try:
+            await make_declared(self.client, self._definitions.schedules)
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Drain what runs, commit what is decided, stop. Closing twice is fine."""
-        engine, worker, self._engine, self._worker, self._client = self._engine, self._worker, None, None, None
+        if not self._is_alive:
+            await self._leave_behind()
+        elif self._engine is not None and asyncio.get_running_loop() is not self._loop:
+            raise NotOpen(f"app {self.id!r} was opened on another event loop, which runs; close it there")
+        engine, worker = self._forget()
         if engine is not None:
             await engine.close()
         if worker is not None:
             worker.stop()
+
+    @property
+    def _is_alive(self) -> bool:
+        """Whether the engine, if there is one, can still run: its process is this one and its loop is not closed."""
+        return self._loop is None or (self._pid == os.getpid() and not self._loop.is_closed())
+
+    async def _leave_behind(self) -> None:
+        """Let go of an engine that cannot run any more, of which nothing can be drained."""
+        inherited = self._pid != os.getpid()
+        engine, worker = self._forget()
+        if engine is None or worker is None:
+            return
+        if inherited:
+            _inherited.append(engine)
+        else:
+            worker.stop()
+            await engine.store.close()
+
+    def _forget(self) -> tuple[Engine | None, Worker | None]:
+        engine, worker = self._engine, self._worker
+        self._engine = self._worker = self._client = self._loop = None
+        return engine, worker
 
     @property
     def client(self) -> _Client:

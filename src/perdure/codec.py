@@ -48,6 +48,8 @@ def _enc_hook(value: Any) -> Any:
         return Raw(value.__pydantic_serializer__.to_json(value))
     if isinstance(value, BaseException):
         raise NotImplementedError("exceptions are raised, not passed")
+    if hasattr(value, "__await__"):
+        raise NotImplementedError(f"this {type(value).__qualname__} has to be awaited first")
     raise NotImplementedError(f"values of type {type(value).__module__}.{type(value).__qualname__} cannot be stored")
 
 

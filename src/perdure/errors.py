@@ -42,6 +42,9 @@ PerdureError
 │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
 │   ├── StoreRolledBack      1407   the store is older than what was seen of it
 │   └── Fenced               1408   the lease of the shard is somebody else's
+├── ScheduleError                   a schedule is not as the call needs it
+│   ├── ScheduleNotFound     1610   no schedule has this id
+│   └── ScheduleExists       1611   a schedule has the id
 └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
     ├── WorkflowNotRegistered 1501   no code of that name is here
     ├── VersionNotRegistered  1502   reserved: no code of that version is here
@@ -274,6 +277,22 @@ class StoreRolledBack(StoreError):
 
 class Fenced(StoreError):
     code = "PERDURE-1408"
+
+
+class ScheduleError(PerdureError):
+    """A schedule is not in the state that the call needs."""
+
+    def __init__(self, message: str, schedule_id: str = "") -> None:
+        super().__init__(message)
+        self.schedule_id = schedule_id
+
+
+class ScheduleNotFound(ScheduleError, LookupError):
+    code = "PERDURE-1610"
+
+
+class ScheduleExists(ScheduleError):
+    code = "PERDURE-1611"
 
 
 class Stalled(PerdureError):

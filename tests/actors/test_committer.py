@@ -123,3 +123,31 @@ def test_a_lost_lease_is_told_once_and_nothing_more_is_written(run):
         return outcomes, len(lost), store.sizes
 
     assert run(scenario) == ([], 1, [1])
+
+
+class Failing(Slow):
+    """A store on a disk with errors: no commit is written until it is repaired."""
+
+    repaired = False
+
+    async def commit(self, lease: Lease, turns: Any, token: str) -> list[Outcome]:
+        if self.repaired:
+            return await super().commit(lease, turns, token)
+        self.sizes.append(len(turns))
+        raise StoreUnavailable("disk I/O error")
+
+
+def test_a_store_that_fails_again_and_again_is_asked_less_and_less(run):
+    async def scenario():
+        store, outcomes = Failing(), []
+        committer, lease, lost = await committing(store)
+        committer.submit(a_start(lease, "i"), outcomes.append)
+        await asyncio.sleep(0.7)
+        tries = len(store.sizes)
+        store.repaired = True
+        await committer.stop(5)
+        return tries, outcomes, lost
+
+    tries, outcomes, lost = run(scenario)
+    assert 3 <= tries <= 10
+    assert (outcomes, lost) == ([Outcome.COMMITTED], [])

@@ -517,3 +517,35 @@ def test_an_argument_of_another_type_fails_once(run, app):
 
     assert outcome(run, app, main) == "NotDecodable"
     assert seen == []
+
+
+class Abort(BaseException):
+    """As test frameworks and others derive theirs, so that nobody swallows it."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, Abort])
+def test_an_activity_that_raises_what_is_no_exception_has_failed(run, app, error):
+    attempts = []
+
+    @app.activity(retry=Retry(max_attempts=2, initial_interval=0.01))
+    async def give_up() -> None:
+        attempts.append("async")
+        raise error("by itself")
+
+    @app.activity(retry=Retry(max_attempts=2, initial_interval=0.01))
+    def give_up_in_thread() -> None:
+        attempts.append("thread")
+        raise error("by itself")
+
+    @app.workflow
+    async def main() -> list[str]:
+        types = []
+        for activity in (give_up, give_up_in_thread):
+            try:
+                await activity()
+            except ActivityFailed as failed:
+                types.append(failed.type)
+        return types
+
+    assert outcome(run, app, main) == [error.__name__] * 2
+    assert attempts == ["async", "async", "thread", "thread"]

@@ -7,6 +7,7 @@ from perdure import App, activity_context
 from perdure.clock import SystemClock
 from perdure.codec import NOTHING, Payload
 from perdure.engine.attempts import Attempts, Running
+from perdure.history.options import CallOptions, encode_options
 from perdure.history.work import Attempt, Outcome
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.worker import Worker
@@ -49,6 +50,42 @@ class Counting(Worker):
     async def attempt(self, work: Attempt, *_: object) -> Outcome:
         self.begun.append(work.attempt)
         return Outcome(result=NOTHING)
+
+
+class Leap(SystemClock):
+    """A wall clock that somebody sets an hour ahead."""
+
+    ahead = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead
+
+
+def test_a_leap_of_the_wall_clock_does_not_expire_an_attempt_that_gives_heartbeats() -> None:
+    clock = Leap()
+    app = App("leap")
+
+    @app.activity
+    async def work() -> str:
+        for _ in range(6):
+            clock.ahead += 3_600_000_000
+            activity_context().heartbeat()
+            await asyncio.sleep(0.1)
+        return "well"
+
+    outcomes: list[Outcome] = []
+
+    async def scenario() -> None:
+        attempts = Attempts(
+            Worker("leap", app.definitions), clock, lambda _, outcome: outcomes.append(outcome), lambda *_: None
+        )
+        options = encode_options(CallOptions(heartbeat_timeout=2.0))
+        wait = Wait(number=1, kind="activity", name="work", since=0, attempt=1, input=NOTHING, options=options)
+        attempts.start("leap", ("instance", "execution", 1, 1), wait)
+        await attempts.drain(5)
+
+    asyncio.run(scenario())
+    assert [(outcome.timed_out, outcome.failure) for outcome in outcomes] == [(False, None)]
 
 
 def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -159,21 +160,61 @@ def test_names_are_registered_once(app):
 def test_names_are_printable(app, name):
     def function() -> None: ...
 
-    if name != "":
-        expect(InvalidArgument, lambda: app.activity(name=name)(function))
+    expect(InvalidArgument, lambda: app.activity(name=name)(function))
+    expect(InvalidArgument, lambda: app.workflow(name=name)(function))
 
 
 def test_decorators_take_functions_of_the_right_kind(app):
     expect(InvalidArgument, lambda: app.workflow(lambda: 1), "async def")
     expect(InvalidArgument, lambda: app.workflow(5))
     expect(InvalidArgument, lambda: app.activity("charge"))
+    expect(InvalidArgument, lambda: app.activity(lambda: 1), "name=")
+    expect(InvalidArgument, lambda: app.activity(partial(print, 1)), "name=")
+    expect(InvalidArgument, lambda: app.activity(App), "no function")
+    expect(InvalidArgument, lambda: app.activity(app.definitions.workflows["main"]), "registered already")
+    expect(InvalidArgument, lambda: app.workflow(app.definitions.workflows["main"]), "registered already")
     expect(InvalidArgument, lambda: app.include(5), "App or a module")
 
     async def generator():
         yield 1
 
+    def without_context():
+        yield 1
+
+    class Callable:
+        async def __call__(self) -> int:
+            return 1
+
+    expect(InvalidArgument, lambda: app.workflow(without_context), "WorkflowContext")
+    expect(InvalidArgument, lambda: app.activity(name="c")(Callable()), "no function")
     expect(InvalidArgument, lambda: app.workflow(generator), "async def")
     expect(InvalidArgument, lambda: app.activity(generator))
+
+
+def test_a_client_is_refused_in_workflow_code_and_the_engine_stays_well(run, url):
+    app = App("bad", store=url)
+
+    @app.workflow
+    async def child() -> int:
+        return 1
+
+    @app.workflow
+    async def waits() -> int:
+        return await (await child.start()).result()
+
+    @app.workflow
+    async def looks() -> str:
+        return (await app.client.get("x").state()).id
+
+    async def scenario():
+        async with app:
+            for workflow in (waits, looks):
+                handle = await workflow.start()
+                with pytest.raises(WorkflowFailed, match=r"NotInWorkflow: .*await the child"):
+                    await handle.result(5)
+            return await (await child.start()).result(5)
+
+    assert run(scenario) == 1
 
 
 def test_code_that_cannot_be_replayed_is_refused_at_once(app):
@@ -580,6 +621,16 @@ def test_reasons_are_text(app, run, method):
             handle = await app.client.workflow("main").start(1)
             await expect_async(InvalidArgument, getattr(handle, method)(5), "reason")
             await expect_async(InvalidArgument, getattr(handle, method)("half \ud800"), "reason")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("method", ["terminate", "purge"])
+def test_recursive_is_a_flag(app, run, method):
+    async def scenario():
+        async with app:
+            handle = await app.client.workflow("main").start(1)
+            await expect_async(InvalidArgument, getattr(handle, method)(recursive="no"), "recursive")
 
     run(scenario)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 
 import pytest
 
 import perdure
-from perdure import App, WorkflowCancelled, WorkflowFailed, wait_for_event
+from perdure import App, ChildWorkflowFailed, WorkflowCancelled, WorkflowFailed, wait_for_event
+from perdure.errors import NotDeterministic
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_wait_for_and_as_completed(run, app):
     @app.workflow
     async def main() -> list[float]:
         found = []
-        for next_one in asyncio.as_completed([nap(0.3), nap(0.01), nap(0.15)]):
+        for next_one in asyncio.as_completed([asyncio.create_task(nap(each)) for each in (0.3, 0.01, 0.15)]):
             found.append(await next_one)
         try:
             await asyncio.wait_for(nap(30), timeout=0.05)
@@ -182,6 +184,36 @@ def test_wait_for_and_as_completed(run, app):
         return found
 
     assert outcome(run, app, main) == [0.01, 0.15, 0.3, -1.0]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_as_completed_is_refused_coroutines_whose_order_a_replay_would_change(run, app):
+    @app.workflow
+    async def main() -> str:
+        try:
+            for each in asyncio.as_completed([asyncio.sleep(seconds) for seconds in (0.1, 0.2)]):
+                await each
+        except NotDeterministic as error:
+            return str(error)
+        return "not refused"
+
+    assert "create_task" in outcome(run, app, main)
+
+
+def test_a_workflow_that_exits_fails_and_the_process_goes_on(run, app):
+    @app.workflow
+    async def leave() -> None:
+        sys.exit(4)
+
+    @app.workflow
+    async def main() -> str:
+        try:
+            await leave()
+        except ChildWorkflowFailed as error:
+            return error.type
+        return ""
+
+    assert outcome(run, app, main) == "SystemExit"
 
 
 def test_locks_queues_events_semaphores_and_conditions(run, app, double):

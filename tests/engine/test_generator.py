@@ -237,3 +237,17 @@ def test_a_call_that_nobody_yields_still_runs(run, app):
             return result
 
     assert run(scenario) == 1
+
+
+def test_wrong_arguments_of_the_context_are_named(run, app):
+    @app.workflow
+    def timer(ctx: WorkflowContext, x: int):
+        yield ctx.create_timer(5)
+
+    @app.workflow
+    def event(ctx: WorkflowContext, x: int):
+        yield ctx.wait_for_external_event("")
+
+    for workflow, words in ((timer, "fire_at is a int; give a datetime, or a timedelta"), (event, "an event's name")):
+        with pytest.raises(WorkflowFailed, match=words):
+            outcome(run, app, workflow, 1)

@@ -160,7 +160,8 @@ def test_a_second_owner_is_refused_where_standing_by_is_not_wanted(tmp_path, url
             with pytest.raises(StoreOwned, match=str(owner.pid)):
                 await app.open()
             async with Client(url) as client:
-                assert [state async for state in client.list(limit=1)] != []
+                while not [state async for state in client.list(limit=1)]:
+                    await asyncio.sleep(0.01)
 
         run(scenario)
     finally:

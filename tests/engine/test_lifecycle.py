@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,9 @@ from perdure import (
     wait_for_event,
 )
 from perdure.errors import EventNotRerunnable, InstanceNotFinished
+from perdure.sdk.client import Handle
+from perdure.stores.contract import Head
+from perdure.stores.memory import MemoryStore
 
 
 @pytest.fixture
@@ -524,7 +528,9 @@ def test_if_exists_raise_and_return(run, app):
             assert same.execution_id == first.execution_id
             await same.raise_event("go", "one")
             assert await first.result(5) == "one"
-            other = await wait.with_options(id="x", if_exists="return").start()
+            done = await wait.with_options(id="x", if_exists="return").start()
+            assert await done.result(5) == "one"
+            other = await wait.with_options(id="x").start()
             assert other.execution_id != first.execution_id
             await other.raise_event("go", "two")
             with pytest.raises(InstanceNotFound, match=r"client\.get"):
@@ -532,6 +538,65 @@ def test_if_exists_raise_and_return(run, app):
             return await other.result(5)
 
     assert run(scenario) == "two"
+
+
+class Meddled(MemoryStore):
+    """A store in which something else happens right before an instance is looked at."""
+
+    meddle: Callable[[], Awaitable[object]] | None = None
+
+    async def head(self, shard: int, id: str) -> Head | None:
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            await meddle()
+        return await super().head(shard, id)
+
+
+def test_a_start_that_returns_what_is_there_begins_anew_if_that_is_purged_meanwhile(run):
+    store = Meddled()
+    app = App("life", store=store)
+
+    @app.workflow
+    async def wait() -> str:
+        return await wait_for_event("go")
+
+    async def scenario():
+        async with app:
+            first = await wait.with_options(id="x").start()
+
+            async def remove():
+                await first.terminate()
+                await first.purge()
+
+            store.meddle = remove
+            second = await wait.with_options(id="x", if_exists="return").start()
+            return (await second.state()).status, first.execution_id != second.execution_id
+
+    assert run(scenario) == ("running", True)
+
+
+def test_who_waits_elsewhere_for_an_instance_that_is_purged_is_told(run, app, url):
+    standby = App("life", store=url)
+
+    @app.workflow
+    async def wait() -> str:
+        return await wait_for_event("go")
+
+    async def scenario():
+        async with app, standby:
+            handle = await wait.with_options(id="x").start()
+            await standby._engine.operations._poll.stop()
+            results = [
+                asyncio.create_task(standby.client.get("x").result(5)),
+                asyncio.create_task(Handle(standby.client, "x", handle.execution_id).result(5)),
+            ]
+            await asyncio.sleep(0.05)
+            await handle.terminate()
+            await handle.purge()
+            standby._engine.operations.start_polling()
+            return [type(outcome) for outcome in await asyncio.gather(*results, return_exceptions=True)]
+
+    assert run(scenario) == [InstanceNotFound] * 2
 
 
 def test_many_starts_of_one_id_begin_one_instance(run, app):

@@ -34,6 +34,13 @@ SAYS = {
         db1: one look in four raised an alarm: True
         several runs, of 5 looks each: True
         """,
+    "schedule": """
+        often has started clean['/cache']: True
+        paused: enough for an example; ticks ahead: 0
+        triggered
+        5 ticks of a minute ago, one after the other
+        ['weekly']
+        """,
     "saga": """
         reserved a flight
         reserved a hotel
@@ -77,6 +84,7 @@ ValueError: 1200 is more than the card's 1000 [PERDURE-1301]
         closed
         """,
 }
+DONE_ONCE = {"plain_script"}
 CONCURRENT = {"human_approval", "child_workflows"}
 """Examples whose instances run beside each other, so that the order of their lines is not fixed."""
 
@@ -106,10 +114,10 @@ def test_every_example_is_listed() -> None:
 
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_says_what_it_shows(name: str, tmp_path: Path) -> None:
-    for _ in range(2):  # the second time with the store of the first
-        said = run(name, tmp_path)
-        order = sorted if name in CONCURRENT else list
-        assert order(said) == order(expected(name))
+    order = sorted if name in CONCURRENT else list
+    assert order(run(name, tmp_path)) == order(expected(name))
+    # the second time with the store of the first, where what was started by "return" is done
+    assert order(run(name, tmp_path)) == order(expected(name)[-1:] if name in DONE_ONCE else expected(name))
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {f"{name}.db", f"{name}.db-wal", f"{name}.db-shm", f"{name}.db.owner"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,23 +134,26 @@ class TestPlace:
             opened(path)
             path.chmod(0o444)
             (folder / "open").chmod(0o777)
+            (folder / "closed").mkdir(mode=0o000)
             folder.chmod(0o555)
             script = f"""
                 if os.geteuid() == 0:
                     os.setegid(65534)
                     os.seteuid(65534)
-                for path in ("{folder}/store.db", "{path}"):
+                for path in ("{folder}/store.db", "{path}", "{folder}/closed/store.db", "{folder}/closed/in/store.db"):
                     try:
                         asyncio.run(open_store("sqlite:///" + path).open())
                     except StoreNotUsable as error:
                         print(error)
             """
             try:
-                folder_said, file_said = run(script).splitlines()
+                folder_said, file_said, *closed_said = run(script).splitlines()
             finally:
                 folder.chmod(0o755)
             assert f"{folder} is not writable" in folder_said
             assert f"{path} is not readable and writable" in file_said
+            assert len(closed_said) == 2
+            assert all(f"{folder}/closed" in said for said in closed_said)
 
     @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "9p"])
     def test_a_network_file_system_is_refused(self, tmp_path: Path, kind: str) -> None:
@@ -341,6 +346,90 @@ class TestTrouble:
                 await store.acquire("shop", "owner")
 
         told(tmp_path, story)
+
+    def test_a_file_that_is_replaced_or_removed_while_it_is_open_is_noticed(self, tmp_path: Path) -> None:
+        async def replaced(store: SqlStore) -> None:
+            (lease,) = await store.acquire("shop", "owner")
+            shutil.copy(tmp_path / "store.db", tmp_path / "copy.db")
+            os.replace(tmp_path / "copy.db", tmp_path / "store.db")
+            with pytest.raises(StoreRolledBack, match="replaced"):
+                await store.create(lease.shard, a_creation("lost"))
+            os.remove(tmp_path / "store.db")
+            with pytest.raises(StoreRolledBack, match="removed"):
+                await store.commit(lease, [], "token")
+
+        told(tmp_path, replaced)
+
+
+class TestOlderCopies:
+    """What the owner file remembers of a store whose newest commits somebody has taken away."""
+
+    @staticmethod
+    async def owned(store: SqlStore) -> None:
+        (lease,) = await store.acquire("shop", "owner")
+        await store.commit(lease, [], os.urandom(4).hex())
+        await store.release([lease])
+
+    def keep(self, directory: Path) -> None:
+        shutil.copy(directory / "store.db", directory / "copy.db")
+
+    def put_back(self, directory: Path) -> None:
+        shutil.copy(directory / "copy.db", directory / "store.db")
+
+    def refused(self, directory: Path) -> None:
+        with pytest.raises(StoreRolledBack, match=r"remove the file \.owner"):
+            told(directory, self.owned)
+
+    def test_a_copy_from_an_earlier_owner_is_refused_until_it_is_said_to_be_meant(self, tmp_path: Path) -> None:
+        told(tmp_path, self.owned)
+        self.keep(tmp_path)
+        told(tmp_path, self.owned)
+        self.put_back(tmp_path)
+        self.refused(tmp_path)
+        self.refused(tmp_path)
+        os.remove(tmp_path / "store.db.owner")
+        told(tmp_path, self.owned)
+
+    def test_a_copy_from_the_same_owner_is_refused_after_it_has_closed(self, tmp_path: Path) -> None:
+        async def copied_between(store: SqlStore) -> None:
+            (lease,) = await store.acquire("shop", "owner")
+            await store.commit(lease, [], "first")
+            with (
+                closing(sqlite3.connect(tmp_path / "store.db")) as source,
+                closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
+            ):
+                source.backup(copy)
+            await store.commit(lease, [], "second")
+            await store.release([lease])
+
+        told(tmp_path, copied_between)
+        self.put_back(tmp_path)
+        self.refused(tmp_path)
+
+    def test_a_log_that_is_lost_with_its_commits_is_noticed(self, tmp_path: Path) -> None:
+        told(tmp_path, self.owned)
+
+        async def killed(store: SqlStore) -> None:
+            await store.acquire("shop", "owner")
+            self.keep(tmp_path)  # without the log, which holds the new epoch
+            shutil.copy(tmp_path / "store.db.owner", tmp_path / "owner")
+
+        told(tmp_path, killed)
+        self.put_back(tmp_path)
+        os.replace(tmp_path / "owner", tmp_path / "store.db.owner")
+        self.refused(tmp_path)
+
+    def test_a_new_file_in_the_place_of_the_old_is_no_copy(self, tmp_path: Path) -> None:
+        told(tmp_path, self.owned)
+        os.remove(tmp_path / "store.db")
+        told(tmp_path, self.owned)
+
+    def test_a_store_that_may_lose_commits_with_the_power_is_not_held_to_them(self, tmp_path: Path) -> None:
+        told(tmp_path, self.owned, synchronous="normal")
+        self.keep(tmp_path)
+        told(tmp_path, self.owned, synchronous="normal")
+        self.put_back(tmp_path)
+        told(tmp_path, self.owned, synchronous="normal")
 
 
 class TestPlans:

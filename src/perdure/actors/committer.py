@@ -20,6 +20,8 @@ PENDING_TURNS_MAX = 100_000
 """Bound of turns that wait for a commit; see `Committer.is_full`."""
 FULL_PAUSE_SECONDS = 0.5
 """Between tries to commit to a store that has no room. New instances are refused, turns of others wait."""
+RETRY_SECONDS_MAX = 1.0
+"""How far the pause grows between tries of a commit that the store did not take and did not answer."""
 UNKNOWN_TRIES_MAX = 5
 """How often an unknown outcome is asked for before the lease is given up and recovery decides."""
 
@@ -96,6 +98,7 @@ class Committer:
 
     async def _commit(self, turns: list[Turn]) -> Sequence[Outcome | None] | None:
         """The outcome of each turn (None: it has to be tried again); None if the lease is lost."""
+        pause = 0.0
         while True:
             token = self._clock.token()
             try:
@@ -107,6 +110,8 @@ class Committer:
                     return await self._read_back(turns)
                 if self._task is None:
                     return None
+                await asyncio.sleep(pause)
+                pause = min(2 * pause + 0.01, RETRY_SECONDS_MAX)
                 continue
             except StoreFull as error:
                 log.warning("commit of %d turns: %s; trying again until there is room", len(turns), error)

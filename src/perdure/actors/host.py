@@ -153,7 +153,7 @@ class Host:
             self._actors.move_to_end(id)
             actor.tell(message)
         else:
-            self.visit(id, lambda loaded: _tell(loaded, message))
+            self.visit(id, lambda loaded: _tell(loaded, id, message))
 
     def visit(self, id: str, call: Callable[[Actor | None], None]) -> None:
         """Call with the activation of `id`, loaded if it must be; with None if there is no such instance."""
@@ -326,8 +326,8 @@ def _fire(number: int, actor: Actor | None) -> None:
         actor.due(number)
 
 
-def _tell(actor: Actor | None, message: Message) -> None:
+def _tell(actor: Actor | None, id: str, message: Message) -> None:
     if actor is not None:
         actor.tell(message)
     else:
-        message.refuse()
+        message.refuse(id)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.errors import InstanceNotFound
 from perdure.history.events import decode_event
 from perdure.stores.contract import Mail
 
@@ -24,10 +25,10 @@ class Message(msgspec.Struct, gc=False):
     stored: bool = False
     answer: Answer | None = None
 
-    def refuse(self) -> None:
+    def refuse(self, id: str) -> None:
         """There is nobody to take it."""
         if self.answer is not None:
-            self.answer(LookupError("no such instance"))
+            self.answer(InstanceNotFound(f"instance {id[:200]!r} is not in the store any more", id))
 
 
 def from_mail(mail: Mail) -> Message:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from perdure.errors import StoreUnavailable
+from perdure.errors import StoreError, StoreUnavailable
 
 log = logging.getLogger("perdure")
 RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
@@ -53,6 +53,10 @@ class Rounds:
         except StoreUnavailable as error:
             pause = self._pause_after_failure()
             log.warning("%s: the store did not answer (%s); next try in %.1f s", self.name, error, pause)
+            return pause
+        except StoreError as error:
+            pause = self._pause_after_failure()
+            log.error("%s: %s; next try in %.1f s", self.name, error, pause)
             return pause
         except Exception:
             pause = self._pause_after_failure()

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, screen, starting, steering, talking, worker
+from perdure.cli import lint, looking, schedule, screen, starting, steering, talking, worker
 from perdure.cli.commands import command
-from perdure.errors import InstanceError, PerdureError, StoreError, UsageError
+from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
 
@@ -40,6 +40,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
 }
 for _name, _function in _COMMANDS.items():
     program.command(_name)(command(_function))
+program.add_typer(schedule.schedules, name="schedule", help="Schedules: start workflows by the clock.")
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +72,7 @@ def run() -> None:
 def exit_code(error: PerdureError) -> int:
     """What a shell is told about an error."""
     match error:
-        case UsageError() | InstanceError():
+        case UsageError() | InstanceError() | ScheduleError():
             return USAGE
         case StoreError():
             return UNREACHABLE

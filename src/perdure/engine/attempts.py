@@ -53,8 +53,8 @@ class Running:
         self.task: asyncio.Task[None] | None = None
         self.started = 0
         self.cancelled = False
-        self.beaten_at = 0
-        self.flushed_at = 0
+        self.beaten_at = 0.0
+        self.flushed_at = 0.0
         self.details = wait.details
         self.unflushed = False
 
@@ -146,7 +146,7 @@ class Attempts:
 
     def _begin(self, running: Running) -> None:
         self._busy += 1
-        running.started = running.beaten_at = self._clock.now()
+        running.started, running.beaten_at = self._clock.now(), self._loop.time()
         running.task = self._loop.create_task(self._run(running))
         if running.options.heartbeat_timeout is not None:
             self._watch_heartbeat(running)
@@ -188,7 +188,7 @@ class Attempts:
     # -- heartbeats -----------------------------------------------------------------------------------------------
 
     def beaten(self, running: Running, details: Payload | None) -> None:
-        running.beaten_at = self._clock.now()
+        running.beaten_at = self._loop.time()  # because the clock of the wall may jump under an attempt that is well
         if details is not None:
             running.details = details
             running.unflushed = True
@@ -203,14 +203,14 @@ class Attempts:
 
     def _look_at_heartbeats(self) -> None:
         self._look = None
-        now = self._clock.now()
+        now = self._loop.time()
         for running in list(self._beating):
-            if running.unflushed and now - running.flushed_at >= DETAILS_FLUSH_SECONDS * 1_000_000:
+            if running.unflushed and now - running.flushed_at >= DETAILS_FLUSH_SECONDS:
                 running.flushed_at, running.unflushed = now, False
                 assert running.details is not None
                 self._flush(running, running.details)
             bound = running.options.heartbeat_timeout
-            if bound is not None and now - running.beaten_at > bound * 1_000_000:
+            if bound is not None and now - running.beaten_at > bound:
                 self._expire(running, bound)
         if self._beating and not self._stopped:
             self._look = self._loop.call_later(HEARTBEAT_LOOK_SECONDS, self._look_at_heartbeats)

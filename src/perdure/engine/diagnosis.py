@@ -86,6 +86,8 @@ def of_pending(head: Head, waits: list[Wait], holder: str | None) -> Explanation
 
 def of_waits(head: Head, waits: list[Wait]) -> Explanation:
     """What a running instance waits for, the most telling wait first."""
+    if head.kind == "schedule":
+        return of_schedule(head, waits)
     for kind in ("activity", "event", "timer", "child"):
         wait = next((wait for wait in waits if wait.kind == kind), None)
         if wait is not None:
@@ -94,6 +96,14 @@ def of_waits(head: Head, waits: list[Wait]) -> Explanation:
             more = f" ({others} more waits)" if others else ""
             return _tell(head, cause, f"{_who(head)} {sentence}{_at(wait)}{more}.", wait.since, command)
     return _tell(head, "turn", f"{_who(head)} waits for nothing: a turn of it is under way.", head.updated, None)
+
+
+def of_schedule(head: Head, waits: list[Wait]) -> Explanation:
+    """When a schedule ticks next; it is never finished, and waits for commands all the time."""
+    due = next((wait.due for wait in waits if wait.kind == "timer" and wait.due is not None), None)
+    sentence = f"sleeps until {_time(due)}" if due is not None else "has no tick ahead, or is paused"
+    command = f"perdure schedule show {head.id.removeprefix('schedule:')}"
+    return _tell(head, "schedule", f"{_who(head)} {sentence}.", head.updated, command)
 
 
 def _of_activity(head: Head, wait: Wait) -> tuple[str, str, str | None]:

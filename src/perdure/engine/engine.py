@@ -68,33 +68,54 @@ class Engine:
         self._drain_seconds = drain_seconds
         self._ownership = Rounds("ownership", self._ownership_round)
         self._losing: set[asyncio.Task[None]] = set()
+        self._told_holder: str | None = None
         self.operations = Operations(self)
 
     async def open(self) -> None:
         """Raises StoreOwned if another process owns the store and standing by is not wanted."""
-        await self.store.open()
-        self.shard_ids = await self.store.shards(self.app)
-        self.operations.start_polling()
-        if self._execute:
-            await self._acquire()
-            if not self.owned and not self._standby:
-                holder = await self.store.holder(self.app)
-                raise StoreOwned(
-                    f"another process owns the store ({holder}); stop it, or allow standing by with standby=True"
-                )
-            if not self._commands_only:
-                self._ownership.start()
+        try:
+            await self.store.open()
+            self.shard_ids = await self.store.shards(self.app)
+            self.operations.start_polling()
+            if self._execute:
+                await self._take_up()
+        except BaseException:
+            await self._let_go(list(self.owned.values()))
+            raise
+
+    async def _take_up(self) -> None:
+        await self._acquire()
+        if not self.owned and not self._standby:
+            holder = await self.store.holder(self.app)
+            raise StoreOwned(
+                f"another process owns the store ({holder}); stop it, or allow standing by with standby=True"
+            )
+        if not self._commands_only:
+            self._ownership.start()
 
     async def close(self) -> None:
-        """Drain what runs, commit what is decided, give the shards back."""
-        await self._ownership.stop()
+        """Drain what runs, commit what is decided, give the shards back. Cancelled, it does without the rest."""
         shards = list(self.owned.values())
         self.owned.clear()
+        try:
+            await self._ownership.stop()
+            for shard in shards:
+                await shard.close(self._drain_seconds)
+        finally:
+            await self._let_go(shards)
+
+    async def _let_go(self, shards: list[Shard]) -> None:
+        """Leave nothing running and nothing held, because a lock that stays would make the next engine stand by."""
+        await self._ownership.stop()
+        self.owned.clear()
         for shard in shards:
-            await shard.close(self._drain_seconds)
+            await shard.abandon()
         await self.operations.stop()
-        await self.store.release([shard.lease for shard in shards])
-        await self.store.close()
+        try:
+            if shards:
+                await self.store.release([shard.lease for shard in shards])
+        finally:
+            await self.store.close()
 
     def shard_of(self, id: str) -> int:
         """The shard that an instance belongs to."""
@@ -149,8 +170,14 @@ class Engine:
                 raise
             self.operations.taken_over()
             log.info("%s owns shard %d of app %s, epoch %d", self.owner, lease.shard, self.app, lease.epoch)
-        if not self.owned:
-            log.info("app %s stands by: %s owns the store", self.app, await self.store.holder(self.app))
+        await self._tell_holder()
+
+    async def _tell_holder(self) -> None:
+        """Log whom this node stands by for: once, and again when it is somebody else."""
+        holder = None if self.owned else await self.store.holder(self.app) or "another process"
+        if holder is not None and holder != self._told_holder:
+            log.info("app %s stands by: %s owns the store", self.app, holder)
+        self._told_holder = holder
 
     def _lost(self, shard: Shard, why: str) -> None:
         """The lease is gone, or must be given up: drop everything in memory and start over from the store."""
@@ -164,7 +191,10 @@ class Engine:
 
     async def _abandon(self, shard: Shard) -> None:
         await shard.abandon()
-        await self.store.release([shard.lease])
+        try:
+            await self.store.release([shard.lease])
+        except StoreError as error:
+            log.warning("%r could not be given back: %s", shard, error)
         self._ownership.wake()
 
     def __repr__(self) -> str:

@@ -48,6 +48,10 @@ RESULT_POLL_SECONDS = 0.02
 RESULT_POLL_SECONDS_MAX = 0.25
 """How far that pause grows while nothing finishes."""
 PURGE_BATCH = 200
+START_TRIES_MAX = 20
+"""How often `start` tries an id that is taken when it creates and not there when it looks."""
+START_PAUSE_SECONDS = 0.002
+"""By how much its pauses between tries grow."""
 
 
 class Operations:
@@ -82,8 +86,23 @@ class Operations:
             raise InvalidArgument(
                 f"this client drives app {engine.app!r}, not {options.app_id!r}; open a client for that app"
             )
-        now = engine.clock.now()
         id = options.id or ordered_id(engine.clock)
+        if options.id is None or options.if_exists != "return":
+            return id, await self._start(id, name, input, options)
+        for tried in range(START_TRIES_MAX):
+            head = await self._store.head(engine.shard_of(id), id)
+            if head is not None:
+                return id, head.execution
+            try:
+                return id, await self._start(id, name, input, options)
+            except InstanceExists:
+                await asyncio.sleep(START_PAUSE_SECONDS * tried)  # because another start of it may be under way
+        raise InstanceExists(f"instance {id!r} is purged and started by others all the time; try again", id)
+
+    async def _start(self, id: str, name: str, input: Payload, options: StartOptions) -> str:
+        """Begin an instance; its execution."""
+        engine = self._engine
+        now = engine.clock.now()
         started = RunStarted(
             at=now,
             name=name,
@@ -93,18 +112,14 @@ class Operations:
             tags=options.tags,
             timeout=options.run_timeout,
         )
-        head = pending_head(engine.app, id, started, now)
+        head = pending_head(engine.app, id, started, now, kind=options.kind)
         shard = engine.owner_of(id)
-        try:
-            if shard is None or (options.at is not None and options.at > now):
-                await self._create(creation(head, started, f"{head.execution}.start", now), now)
-            else:
-                await _begin(shard, head, started)
-        except InstanceExists:
-            if options.if_exists != "return":
-                raise
-            head = await self._head(id, None)
-        return id, head.execution
+        if shard is None or (options.at is not None and options.at > now):
+            unique = options.if_exists == "return"
+            await self._create(creation(head, started, f"{head.execution}.start", now, unique=unique), now)
+        else:
+            await _begin(shard, head, started)
+        return head.execution
 
     async def _create(self, new: Creation, now: int) -> None:
         """Write a new instance, whose first turn is taken once its mail is found."""
@@ -221,7 +236,10 @@ class Operations:
             by_shard[self._engine.shard_of(id)].append(id)
         found = False
         for shard_id, members in by_shard.items():
-            for head in await self._store.heads(shard_id, members):
+            heads = await self._store.heads(shard_id, members)
+            for id in set(members) - {head.id for head in heads}:
+                self._dismiss(id, None)
+            for head in heads:
                 if head.status in FINISHED or self._replaced(head):
                     found = True
                     await self._resolve(head)
@@ -240,9 +258,13 @@ class Operations:
     async def _resolve(self, head: Head) -> None:
         if head.status in FINISHED:
             self._tell(await self._full(head))
-        for execution, future in self._waiters.get(head.id, ()):
-            if execution not in (None, head.execution) and not future.done():
-                future.set_exception(_not_found(head.id))
+        self._dismiss(head.id, head.execution)
+
+    def _dismiss(self, id: str, execution: str | None) -> None:
+        """Tell those who wait for another execution than this one (None: there is no instance) that it is gone."""
+        for awaited, future in self._waiters.get(id, ()):
+            if (execution is None or awaited not in (None, execution)) and not future.done():
+                future.set_exception(_not_found(id))
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -340,6 +362,8 @@ class Operations:
         while after is not None:
             page, after = await self.events(id, after, 1_000)
             events.extend(page)
+        if not events:
+            raise _not_found(id)  # because it was purged meanwhile
         forked = fork(id, events, from_event, execution, now, input, replace_input)
         if forked is None:
             raise EventNotRerunnable(

@@ -248,7 +248,7 @@ class Shard:
         curable: list[str] = []
         quarantined: list[str] = []
         while True:
-            page = await self.store.find(Query(app=self.lease.app, stalled=True), cursor, 200)
+            page = await self.store.find(Query(app=self.lease.app, stalled=True, kind=None), cursor, 200)
             for head in page.heads:
                 if is_quarantined(head):
                     quarantined.append(head.id)

@@ -65,6 +65,10 @@ class CancelChild(Action, frozen=True):
 
 
 class CreateDetached(Action, frozen=True):
+    """`watch`: the external event by which the creator hears of the end (see `InstanceEnded`), in whichever run it is
+    then. An instance that is watched never takes an id that was used before.
+    """
+
     name: str
     instance: str = ""
     input: Payload | None = None
@@ -76,6 +80,7 @@ class CreateDetached(Action, frozen=True):
     timeout: int | None = None
     execution: str | None = None
     trace: Trace | None = None
+    watch: str | None = None
 
 
 class CreateTimer(Action, frozen=True):
@@ -108,6 +113,13 @@ class SendEvent(Action, frozen=True):
     data: Payload | None = None
     app: str | None = None
     execution: str | None = None
+
+
+class CancelInstance(Action, frozen=True):
+    """Ask an instance that is no child of this run to cancel itself; history needs no event for it."""
+
+    instance: str
+    reason: str | None = None
 
 
 class TerminateInstance(Action, frozen=True):

@@ -12,9 +12,20 @@ from perdure.history.events import Parent, RunStarted, encode_event
 from perdure.stores.contract import Creation, Head, Mail, Status, Wait, WaitKind
 
 
-def pending_head(app: str, instance: str, started: RunStarted, at: int) -> Head:
+class Watcher(msgspec.Struct, frozen=True):
+    """Who hears of an instance's end, and by which external event."""
+
+    instance: str
+    event: str
+
+
+def pending_head(
+    app: str, instance: str, started: RunStarted, at: int, *, kind: str = "workflow", watcher: Watcher | None = None
+) -> Head:
     """The head of an instance that no turn has run yet."""
     more: dict[str, Any] = {}
+    if watcher is not None:
+        more["watcher"] = msgspec.to_builtins(watcher)
     if started.parent is not None:
         more["parent"] = msgspec.to_builtins(started.parent)
     return Head(
@@ -30,6 +41,7 @@ def pending_head(app: str, instance: str, started: RunStarted, at: int) -> Head:
         parent=started.parent.instance if started.parent else None,
         tags=started.tags,
         version=started.version,
+        kind=kind,
         more=more,
     )
 
@@ -50,6 +62,12 @@ def parent_of(head: Head) -> Parent | None:
     """Who waits for this run, if it is a child."""
     found = head.more.get("parent")
     return msgspec.convert(found, Parent) if found else None
+
+
+def watcher_of(head: Head) -> Watcher | None:
+    """Who hears of this instance's end, besides a parent."""
+    found = head.more.get("watcher")
+    return msgspec.convert(found, Watcher) if found else None
 
 
 def parent_call(parent: Parent) -> str:

@@ -60,6 +60,17 @@ class Failure(Record, frozen=True):
     properties: dict[str, Any] | None = None
 
 
+class InstanceEnded(Record, frozen=True, tag="ended"):
+    """What the watcher of an instance hears, as the data of an external event: how it ended.
+
+    `status` None: the instance was never begun, because its id was taken.
+    """
+
+    at: int
+    instance: str
+    status: str | None = None
+
+
 class Attestation(Record, frozen=True):
     """A remote worker's signature of a result, carried and never read."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from perdure.clock import LATEST
-from perdure.codec import Payload
+from perdure.codec import Payload, encode
 from perdure.history.actions import (
     START_WAIT,
     TIMEOUT_WAIT,
@@ -16,6 +16,7 @@ from perdure.history.actions import (
     AnswerUpdate,
     CancelActivity,
     CancelChild,
+    CancelInstance,
     CancelTimer,
     CompleteRun,
     ContinueRun,
@@ -30,7 +31,16 @@ from perdure.history.actions import (
     TerminateInstance,
     WaitForEvent,
 )
-from perdure.history.creation import child_id, creation, execution_of, parent_call, parent_of, pending_head
+from perdure.history.creation import (
+    Watcher,
+    child_id,
+    creation,
+    execution_of,
+    parent_call,
+    parent_of,
+    pending_head,
+    watcher_of,
+)
 from perdure.history.draft import Draft
 from perdure.history.events import (
     ActivityCancelled,
@@ -43,6 +53,7 @@ from perdure.history.events import (
     EventRaised,
     EventSent,
     Failure,
+    InstanceEnded,
     Parent,
     RunCancelRequested,
     RunCompleted,
@@ -95,6 +106,9 @@ def finish(
     parent = parent_of(draft.head)
     if parent is not None:
         _tell_parent(draft, parent, status, output, failure)
+    watcher = watcher_of(draft.head)
+    if watcher is not None:
+        draft.send(watcher.instance, _ended(watcher, draft.head.id, draft.at, status))
 
 
 def start_head(draft: Draft, event: RunStarted) -> None:
@@ -266,8 +280,22 @@ def _create_detached(draft: Draft, action: CreateDetached) -> None:
         tags=action.tags,
         timeout=action.timeout,
     )
-    new = pending_head(action.app or head.app, instance, started, draft.at)
-    draft.created.append(creation(new, started, f"{started.execution}.start", draft.at))
+    watcher = Watcher(head.id, action.watch) if action.watch is not None else None
+    new = pending_head(action.app or head.app, instance, started, draft.at, watcher=watcher)
+    refusal = _refusal(watcher, new, draft.at) if watcher is not None else None
+    draft.created.append(
+        creation(new, started, f"{started.execution}.start", draft.at, refusal=refusal, unique=action.watch is not None)
+    )
+
+
+def _refusal(watcher: Watcher, head: Head, at: int) -> Mail:
+    event = _ended(watcher, head.id, at, None)
+    return Mail(watcher.instance, f"{head.execution}.refused", encode_event(event), at)
+
+
+def _ended(watcher: Watcher, instance: str, at: int, status: str | None) -> EventRaised:
+    data = encode(InstanceEnded(at=at, instance=instance, status=status))
+    return EventRaised(at=at, name=watcher.event, data=data)
 
 
 def _create_timer(draft: Draft, action: CreateTimer) -> None:
@@ -322,6 +350,10 @@ def _send_event(draft: Draft, action: SendEvent) -> None:
         )
     )
     draft.send(action.instance, EventRaised(at=draft.at, name=action.name, data=action.data))
+
+
+def _cancel_instance(draft: Draft, action: CancelInstance) -> None:
+    draft.send(action.instance, RunCancelRequested(at=draft.at, reason=action.reason))
 
 
 def _terminate_instance(draft: Draft, action: TerminateInstance) -> None:
@@ -427,6 +459,7 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     WaitForEvent: _wait_for_event,
     StopWaiting: _stop_waiting,
     SendEvent: _send_event,
+    CancelInstance: _cancel_instance,
     TerminateInstance: _terminate_instance,
     SetStatus: _set_status,
     PublishState: _publish_state,

@@ -61,7 +61,10 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class StartOptions(msgspec.Struct, frozen=True, gc=False):
-    """How an instance is started. Times in microseconds: `at` since 1970 UTC, `run_timeout` as a duration."""
+    """How an instance is started. Times in microseconds: `at` since 1970 UTC, `run_timeout` as a duration.
+
+    Instances of another `kind` than workflows are not among those that `find` gives unless it is asked for them.
+    """
 
     id: str | None = None
     at: int | None = None
@@ -69,3 +72,4 @@ class StartOptions(msgspec.Struct, frozen=True, gc=False):
     app_id: str | None = None
     if_exists: str = "raise"
     run_timeout: int | None = None
+    kind: str = "workflow"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
 
 import msgspec
 
@@ -15,7 +16,10 @@ from perdure.errors import (
     ForkedEngine,
     InstanceNotFound,
     InvalidArgument,
+    NotInWorkflow,
+    NotOpen,
     OutcomeError,
+    PerdureError,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTerminated,
@@ -33,6 +37,7 @@ from perdure.history.events import (
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
 from perdure.sdk.failures import to_exception, update_error
+from perdure.sdk.loop import running_loop
 from perdure.sdk.messages import ExternalEvent, Update, name_of
 from perdure.sdk.options import (
     checked_count,
@@ -45,6 +50,11 @@ from perdure.sdk.options import (
     start_options,
 )
 from perdure.stores.contract import Query, Status
+
+if TYPE_CHECKING:
+    from perdure.scheduler.schedule import Overlap
+    from perdure.sdk.schedule_state import ScheduleState
+    from perdure.sdk.schedules import Schedule, Scheduling
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -216,10 +226,12 @@ class Handle(Generic[R]):
 
     async def terminate(self, output: Any = None, recursive: bool = True) -> None:
         """End the instance at once, and its children if `recursive`. No code of it runs any more."""
+        _flag("recursive", recursive)
         await self._send(RunTerminated(at=self._client.now(), output=encode(output), recursive=recursive))
 
     async def purge(self, recursive: bool = True) -> int:
         """Delete the finished instance, and its finished children if `recursive`; how many went."""
+        _flag("recursive", recursive)
         return await self._client.gateway.purge(self.id, self.execution_id, recursive)
 
     async def rerun(self, from_event: int, *, id: str | None = None, input: Any = msgspec.UNSET) -> Handle[R]:
@@ -277,6 +289,41 @@ class UntypedWorkflow:
             raise InvalidArgument(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(defaults)}")
         return UntypedWorkflow(self._client, self.name, start_options(**{**defaults, **options}))
 
+    def with_schedule(
+        self,
+        id: str,
+        *,
+        cron: str | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        overlap: Overlap = "skip",
+        jitter: float | timedelta = 0.0,
+        catch_up: float | timedelta | None = None,
+        if_exists: str = "raise",
+    ) -> Scheduling[...]:
+        """The workflow, to be started by a schedule; see `Workflow.with_schedule`."""
+        from perdure.sdk.schedules import scheduling  # because schedules cost nothing where there are none
+
+        return scheduling(
+            id,
+            self.name,
+            self._options,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            start=start,
+            end=end,
+            overlap=overlap,
+            jitter=jitter,
+            catch_up=catch_up,
+            if_exists=if_exists,
+            encoded=encode_arguments,
+            client=lambda: self._client,
+            declare=None,
+        )
+
     async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Begin an instance; its handle once it is durable."""
         id, execution = await self._client.gateway.start(self.name, encode_arguments(args, kwargs), self._options)
@@ -290,15 +337,22 @@ class Client:
         self._gateway = gateway
         self._clock = SystemClock()
         self._forks = forks()
+        self._loop = _get_running_loop()
 
     @property
     def gateway(self) -> Gateway:
-        """What is behind this client. Raises ForkedEngine in a process that inherited it over fork()."""
+        """What is behind this client.
+
+        Raises ForkedEngine in a process that inherited it over fork(), NotInWorkflow in workflow code, and NotOpen on
+        an event loop that it was not opened on.
+        """
         gateway = self._gateway
         if forks() != self._forks:
             raise ForkedEngine(
                 "this client was opened before a fork; open an app or client in the child process instead"
             )
+        if _get_running_loop() is not self._loop:
+            raise _misplaced()
         return gateway
 
     async def __aenter__(self) -> Self:
@@ -314,6 +368,18 @@ class Client:
     def get(self, id: str) -> Handle[Any]:
         """The handle of an existing instance, without I/O; it means the newest execution."""
         return Handle(self, checked_id(id), None)
+
+    def get_schedule(self, id: str) -> Schedule:
+        """The handle of a schedule, without I/O."""
+        from perdure.sdk.schedules import Schedule  # because schedules cost nothing where there are none
+
+        return Schedule(self, id)
+
+    def schedules(self) -> AsyncIterator[ScheduleState]:
+        """The schedules, newest first."""
+        from perdure.sdk.schedules import listed
+
+        return listed(self)
 
     async def list(
         self,
@@ -409,6 +475,19 @@ class Client:
         return f"<Client of {self.gateway!r}>"
 
 
+def _misplaced() -> PerdureError:
+    """Why a client cannot be used here, on a loop that is not its own."""
+    if running_loop() is not None:
+        return NotInWorkflow(
+            "workflow code cannot use a client or a handle, whose answers are no part of its history; await the child "
+            "workflow itself, wait for an external event, call perdure.raise_event, or use the client in an activity"
+        )
+    return NotOpen(
+        "this client was opened on another event loop, and an engine runs on one; use it there "
+        "(asyncio.run_coroutine_threadsafe from other threads), or open an app or client on this loop"
+    )
+
+
 _UNFINISHED = (Status.PENDING, Status.RUNNING)
 _FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELED, Status.TERMINATED)
 
@@ -472,5 +551,5 @@ def _text(what: str, value: str | None) -> str | None:
 
 def _flag(what: str, value: bool | None) -> bool | None:
     if value is not None and not isinstance(value, bool):
-        raise InvalidArgument(f"{what} is {value!r}; give True, False, or None for both")
+        raise InvalidArgument(f"{what} is {value!r}; give True or False")
     return value

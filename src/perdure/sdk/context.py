@@ -170,6 +170,12 @@ class WorkflowInfo:
         return dict(self._run.identity.tags or {})
 
     @property
+    def tick(self) -> datetime | None:
+        """The tick of the schedule that this run is for, in UTC; None if it is for none."""
+        text = self.tags.get("perdure.tick")
+        return datetime.fromisoformat(text) if text is not None else None
+
+    @property
     def started(self) -> datetime:
         return to_datetime(self._run.identity.started)
 

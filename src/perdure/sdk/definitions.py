@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -32,10 +32,16 @@ from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
 from perdure.sdk.run import calling_line, current_run
 
+if TYPE_CHECKING:
+    from perdure.scheduler.schedule import Overlap
+    from perdure.sdk.schedules import Scheduling
+
 A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+RESERVED = "perdure."
+"""What the names of built-in workflows begin with, and no others."""
 
 
 class Home(Protocol):
@@ -155,12 +161,61 @@ class Workflow(Generic[P, R]):
     ) -> Workflow[P, R]:
         """The same workflow with options for the instances started or called through it.
 
-        `id` of the instance; `at`: not before then; `tags` to find it by; `if_exists`: "raise" InstanceExists or
-        "return" a handle of the active instance; `run_timeout` in seconds.
+        `id` of the instance; `at`: not before then; `tags` to find it by; `run_timeout` in seconds. `if_exists`:
+        "raise" InstanceExists if an unfinished instance has the id, or "return" a handle of whichever has it, finished
+        or not, so that a start may be repeated.
         """
         twin = _twin(self)
         twin.options = start_options(id, at, tags, app_id, if_exists, run_timeout)
         return twin
+
+    def with_schedule(
+        self,
+        id: str,
+        *,
+        cron: str | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        overlap: Overlap = "skip",
+        jitter: float | timedelta = 0.0,
+        catch_up: float | timedelta | None = None,
+        if_exists: str = "raise",
+    ) -> Scheduling[P]:
+        """This workflow, to be started by the schedule `id`: go on with `.create(...)` or `.declare(...)`.
+
+        It ticks by `cron` (five fields, on the clocks of `timezone`, an IANA name; UTC if none is given) or `every` so
+        many seconds, counted from `start` or from 1970 UTC; only in `start` <= tick < `end`. `overlap` says what
+        becomes of a tick while a run is not finished: "skip" it; "queue" one; "allow" another run; "cancel" the old one
+        and start when it has ended. `jitter`: a start is late by up to so many seconds. `catch_up`: a tick that could
+        not be taken in time still starts its run if it is no more seconds late (default an hour; what is 10 s late is
+        on time); what is later is counted as missed. `if_exists`: "raise" ScheduleExists, or "replace" what is there.
+        Tags and run_timeout of `with_options` apply to the runs. Raises InvalidArgument.
+        """
+        from perdure.sdk.schedules import scheduling  # because schedules cost nothing where there are none
+
+        return scheduling(
+            id,
+            self.name,
+            self.options,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            start=start,
+            end=end,
+            overlap=overlap,
+            jitter=jitter,
+            catch_up=catch_up,
+            if_exists=if_exists,
+            encoded=self._encoded,
+            client=lambda: self.home.client,
+            declare=self.home.definitions.declare,
+        )
+
+    def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
+        self.signature.check(args, kwargs)
+        return encode_arguments(args, kwargs)
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Begin an instance and return its handle once it is durable; inside a workflow, a detached child."""
@@ -266,9 +321,15 @@ class Definitions:
     def __init__(self) -> None:
         self.activities: dict[str, Activity[..., Any]] = {}
         self.workflows: dict[str, Workflow[..., Any]] = {}
+        self.schedules: dict[str, Any] = {}
+        """Specifications of the schedules that are declared, by id."""
 
     def add(self, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
         """Raises AlreadyRegistered if another function has the name."""
+        if definition.name.startswith(RESERVED):
+            raise InvalidArgument(
+                f"the name {definition.name!r} begins with {RESERVED!r}, which is kept for Perdure's own"
+            )
         table: dict[str, Any] = self.workflows if isinstance(definition, Workflow) else self.activities
         present = table.get(definition.name)
         if present is not None and present.function is not definition.function:
@@ -284,11 +345,32 @@ class Definitions:
             self.add(activity)
         for workflow in other.workflows.values():
             self.add(workflow)
+        for id, spec in other.schedules.items():
+            self.declare(id, spec)
         return self
+
+    def declare(self, id: str, spec: Any) -> None:
+        """Keep the specification of a schedule. Raises AlreadyRegistered if it is declared in another way."""
+        if self.schedules.setdefault(id, spec) is not spec:
+            raise AlreadyRegistered(f"schedule {id!r} is declared twice; give one of them another id")
+
+
+def definition_name(function: Callable[..., Any], name: str | None) -> str:
+    """The name to register a function under: the given one, else its own. Raises InvalidArgument if it has none."""
+    if name is not None:
+        return checked_name(name)
+    own = getattr(function, "__name__", "<none>")
+    if own.startswith("<"):
+        raise InvalidArgument(f"{function!r} has no name of its own; give it one with name=...")
+    return checked_name(own)
 
 
 def check_activity_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be an activity."""
+    if isinstance(function, (Activity, Workflow)):
+        raise InvalidArgument(f"{function.name} is registered already; decorate the function itself, once")
+    if inspect.isclass(function) or (callable(function) and inspect.iscoroutinefunction(type(function).__call__)):
+        raise InvalidArgument(f"{function!r} is no function; write a `def` or `async def` that uses it")
     if not callable(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be a function, `def` or `async def` without "
@@ -314,11 +396,15 @@ def check_transaction_function(function: Callable[..., Any]) -> None:
 
 def check_workflow_function(function: Callable[..., Any]) -> None:
     """Raise what makes a function unfit to be a workflow."""
+    if isinstance(function, (Activity, Workflow)):
+        raise InvalidArgument(f"{function.name} is registered already; decorate the function itself, once")
     if not (inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function)):
         raise InvalidArgument(
             f"{getattr(function, '__qualname__', repr(function))} must be `async def`, "
             "or a generator function of Dapr's style, to be a workflow"
         )
+    if inspect.isgeneratorfunction(function) and not inspect.signature(function).parameters:
+        raise InvalidArgument(f"{function.__qualname__} yields, so it needs a first parameter: the WorkflowContext")
     from perdure.sdk.determinism import (
         check_function,  # because `ast` is slow to import and clients define nothing
     )

@@ -13,6 +13,7 @@ from perdure.errors import InvalidArgument
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted
 from perdure.sdk.failures import activity_error, child_error
+from perdure.sdk.options import checked_moment, checked_name
 from perdure.sdk.run import Run, calling_line, require_run
 
 
@@ -92,11 +93,13 @@ class WorkflowContext:
         if isinstance(fire_at, timedelta):
             seconds = fire_at.total_seconds()
         else:
-            seconds = (to_microseconds(fire_at) - self._run.now) / 1_000_000
+            moment = checked_moment("fire_at", fire_at, "a datetime, or a timedelta from now")
+            seconds = (to_microseconds(moment) - self._run.now) / 1_000_000
         return DurableTask(asyncio.sleep(max(0.0, seconds)))
 
     def wait_for_external_event(self, name: str, *, timeout: float | timedelta | None = None) -> DurableTask:
         """The next event of that name; TimeoutError after `timeout` seconds."""
+        checked_name(name, "an event's name")
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         return DurableTask(_event(self._run, name, seconds, calling_line()))
 

@@ -13,9 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
+from types import FrameType
 from typing import Any, Protocol
 
-from perdure.errors import NotInWorkflow
+from perdure.errors import NotDeterministic, NotInWorkflow
 
 ITERATIONS_MAX = 10_000
 """Passes over its ready callbacks that the loop makes without a durable action; more is a turn that will not end."""
@@ -162,7 +163,10 @@ class Loop(asyncio.AbstractEventLoop):
                     handle = ready.popleft()
                     callback = handle.callback
                     if callback is not None:
-                        handle.context.run(callback, *handle.args)
+                        try:
+                            handle.context.run(callback, *handle.args)
+                        except SystemExit:
+                            continue  # because the task keeps it as its error, and the process has other work
         finally:
             self.leave(outer)
             sys.set_asyncgen_hooks(*hooks)
@@ -212,6 +216,12 @@ class Loop(asyncio.AbstractEventLoop):
         return Future(self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any) -> Any:
+        caller = sys._getframe(1)
+        if caller.f_code is _ENSURE_FUTURE and _takes_from_a_set(caller.f_back):
+            raise NotDeterministic(
+                "asyncio.as_completed starts coroutines in the order of a set, another one in each replay; give it "
+                "tasks that were started in order: as_completed([asyncio.create_task(each) for each in ...])"
+            )
         task = Task(coro, self, name, context)
         self.tasks.append(task)
         if len(self.tasks) > self._tasks_look:
@@ -249,6 +259,20 @@ class Loop(asyncio.AbstractEventLoop):
         return (
             f"<perdure Loop of {self.run!r}: {len(self.ready)} ready, {len(self.tasks)} tasks, t={self._seconds:.6f}>"
         )
+
+
+_ENSURE_FUTURE = getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__
+_OVER_A_SET = ("as_completed", "_AsCompletedIterator")
+"""What puts the awaitables it is given into a set: a function, from Python 3.13 on a class behind it."""
+
+
+def _takes_from_a_set(frame: FrameType | None) -> bool:
+    """Whether the code that makes a future, within asyncio, is `as_completed`."""
+    while frame is not None and frame.f_code.co_filename == _ENSURE_FUTURE.co_filename:
+        if frame.f_code.co_qualname.startswith(_OVER_A_SET):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _leave_generator(_: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,6 +17,7 @@ from perdure.history.work import StartOptions
 ID_BYTES_MAX = 1_024
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 NAME_CHARACTERS_MAX = 256
+LARGEST = sys.float_info.max
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,17 +153,17 @@ def checked_count(what: str, value: int, least: int) -> int:
 
 def checked_number(what: str, value: float, least: float, most: float | None = None) -> float:
     """A finite number."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value < float("inf"):
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= LARGEST:
         raise InvalidArgument(f"{what} is {value!r}; give a number, {least:g} or more")
     if most is not None and value > most:
         raise InvalidArgument(f"{what} is {value!r}; give a number from {least:g} to {most:g}")
     return value
 
 
-def checked_moment(what: str, value: datetime) -> datetime:
+def checked_moment(what: str, value: datetime, wanted: str = "a datetime, best one with a time zone") -> datetime:
     """A point in time; a naive one means UTC."""
     if not isinstance(value, datetime):
-        raise InvalidArgument(f"{what} is a {type(value).__name__}; give a datetime, best one with a time zone")
+        raise InvalidArgument(f"{what} is a {type(value).__name__}; give {wanted}")
     return value
 
 
@@ -178,7 +180,7 @@ def checked_tags(tags: dict[str, str]) -> dict[str, str]:
 def checked_seconds(what: str, value: float | timedelta) -> float:
     """A duration above 0, in seconds."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds <= LARGEST:
         raise InvalidArgument(f"{what} is {value!r}; give seconds above 0, or a timedelta")
     return float(seconds)
 

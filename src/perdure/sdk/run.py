@@ -18,13 +18,14 @@ import msgspec
 
 from perdure.clock import LATEST, SECOND
 from perdure.codec import Payload, decode, encode, encode_arguments
-from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge
+from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge, PerdureError
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
     Action,
     AnswerUpdate,
     CancelActivity,
     CancelChild,
+    CancelInstance,
     CancelTimer,
     CompleteRun,
     ContinueRun,
@@ -112,7 +113,7 @@ class Run:
         self.now = identity.started
         self.status: Payload | None = None
         self.finished = False
-        self.obstacle: NotDecodable | PayloadTooLarge | None = None
+        self.obstacle: PerdureError | None = None
         self._main = main
         self._keep_calls = keep_calls
         self._seed = int(identity.execution[:15], 16) + identity.generation
@@ -229,7 +230,7 @@ class Run:
         if self._calls.pop(number, None) is not None:
             self._withdraw(number, cancellation)
 
-    def record(self, action: CreateDetached | SendEvent) -> None:
+    def record(self, action: CreateDetached | SendEvent | CancelInstance) -> None:
         """Record an action that nothing answers."""
         self._actions[action.number] = action
 

@@ -65,8 +65,9 @@ class Outbox:
             timeout=options.run_timeout,
         )
         head = pending_head(self._app, id, started, now)
-        is_new = self._carrier.create(creation(head, started, f"{head.execution}.start", now))
-        if not is_new and options.if_exists != "return":
+        unique = options.if_exists == "return"
+        is_new = self._carrier.create(creation(head, started, f"{head.execution}.start", now, unique=unique))
+        if not is_new and not unique:
             raise InstanceExists(
                 f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id
             )

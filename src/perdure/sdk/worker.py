@@ -18,7 +18,7 @@ from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
 from perdure.history.work import Attempt, Identity, Outcome, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.definitions import RESERVED, Activity, Definitions, Workflow
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
@@ -26,6 +26,10 @@ from perdure.sdk.watchdog import Interrupted, Watchdog
 
 THREADS = 32
 """Threads for `def` activities unless the app says otherwise."""
+
+
+_OBSTACLES: dict[type, str] = {PayloadTooLarge: "payload-too-large", NotDecodable: "payload-not-decodable"}
+"""Reasons of a stall by what the code met."""
 
 
 class LiveRun:
@@ -84,8 +88,7 @@ class LiveRun:
             )
         obstacle = self._run.obstacle
         if obstacle is not None:
-            too_large = isinstance(obstacle, PayloadTooLarge)
-            return self._stall("payload-too-large" if too_large else "payload-not-decodable", str(obstacle))
+            return self._stall(_OBSTACLES.get(type(obstacle), "refused"), str(obstacle))
         return result
 
     def _stall(self, reason: str, description: str, line: str | None = None) -> Stall:
@@ -120,12 +123,12 @@ class Worker:
 
     def fingerprint(self, name: str) -> str | None:
         """Of a workflow's code; None if there is no such workflow here."""
-        workflow = self._definitions.workflows.get(name)
+        workflow = self._workflow(name)
         return workflow.fingerprint if workflow is not None else None
 
     def open(self, identity: Identity) -> LiveRun | Stall:
         """New code for a run, at its beginning."""
-        workflow = self._definitions.workflows.get(identity.name)
+        workflow = self._workflow(identity.name)
         if workflow is None:
             known = ", ".join(sorted(self._definitions.workflows)) or "none"
             return Stall(
@@ -135,6 +138,14 @@ class Worker:
             )
         run = Run(identity, workflow.main, workflow.is_generator)
         return LiveRun(run, workflow, self._watchdog)
+
+    def _workflow(self, name: str) -> Workflow[..., Any] | None:
+        workflow = self._definitions.workflows.get(name)
+        if workflow is None and name.startswith(RESERVED):
+            from perdure.sdk.scheduling import BUILT_IN  # because most apps have no schedule
+
+            return BUILT_IN.get(name)
+        return workflow
 
     async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Outcome:
         """Run one attempt in the calling task. `beat` takes heartbeats from any thread."""
@@ -163,11 +174,12 @@ class Worker:
                     value = await call
             guarantee = "keyed" if context.is_keyed else None
             return Outcome(result=NOTHING if value is None else encode(value), guarantee=guarantee)
-        except asyncio.CancelledError:
-            context.cancel()
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
-        except (Exception, Interrupted) as error:  # noqa: BLE001 because it is the attempt's outcome
+        except BaseException as error:
             context.cancel()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # because the attempt was cancelled; what raises it by itself has failed
             expired = deadline is not None and deadline.expired()
             return self._failed(activity, work, error, expired)
         finally:

@@ -313,7 +313,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which instances; all conditions must hold, and None and empty ones always do.
 
     `text` is looked for in id and name, case-insensitively. A time t fits if after <= t < before; an instance
-    that is not finished fits no bound on `finished`. `parent` is the parent's instance id.
+    that is not finished fits no bound on `finished`. `parent` is the parent's instance id. `kind` None is any.
     """
 
     app: str | None = None
@@ -328,7 +328,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     suspended: bool | None = None
     stalled: bool | None = None
-    kind: str = "workflow"
+    kind: str | None = "workflow"
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -445,7 +445,7 @@ def wakes(head: Head, wait: Wait, at: int) -> bool:
 def matches(head: Head, query: Query) -> bool:
     """Whether all conditions of the query hold."""
     return (
-        head.kind == query.kind
+        (query.kind is None or head.kind == query.kind)
         and (query.app is None or head.app == query.app)
         and (query.name is None or head.name == query.name)
         and (not query.status or head.status in query.status)

@@ -31,8 +31,9 @@ def lost(lease: Lease) -> Fenced:
 
 def rolled_back(shard: int, app: str, epoch: int, known: int) -> StoreRolledBack:
     return StoreRolledBack(
-        f"shard {shard} of app {app!r} is at epoch {epoch} but was at {known} before: the store is an older "
-        "copy of itself; bring the newest back, or restart to go on from the older"
+        f"shard {shard} of app {app!r} is at epoch {epoch}, and epoch {known} had more: the store is an older copy of "
+        "itself; bring the newest back, or stop every process and remove the file .owner beside it to go on from the "
+        "older, which does again what it does not know of"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from perdure import continue_as_new, on_update, wait_for_event
+from perdure.clock import SECOND
 from perdure.codec import encode, encode_arguments
 from perdure.errors import ActivityFailed
 from perdure.history.events import (
@@ -17,9 +18,14 @@ from perdure.history.events import (
     RunTerminated,
     UpdateRequested,
 )
+from perdure.scheduler.schedule import Kept, Progress, Spec
+from perdure.scheduler.ticks import Calendar
 from perdure.sdk.definitions import Definitions, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all
+from perdure.sdk.scheduling import BUILT_IN
+from perdure.sdk.scheduling import NAME as SCHEDULE
 from perdure.stores.contract import Status
+from perdure.testing.loop import START
 from perdure.testing.programs import How
 from perdure.testing.repertoire import ACTIVITIES, HANGS, STAGE
 from perdure.testing.world import Command, Role
@@ -173,6 +179,19 @@ def _role(
     return name, Role(name, name, encode_arguments(input, {}), {status: value}, commands)
 
 
+TICKS = range(1, 6)
+"""When the canonical schedule ticks, in seconds since the world began."""
+
+
+def _schedule() -> Role:
+    """A schedule of a few ticks, each of which starts one run; it is ended after them."""
+    calendar = Calendar(every=SECOND, start=START + TICKS.start * SECOND, end=START + TICKS.stop * SECOND)
+    spec = Spec(workflow="retried", input=encode_arguments((7,), {}), calendar=calendar, overlap="allow")
+    kept = Kept(id="scheduled", spec=spec, progress=Progress(next=calendar.start))
+    end = Command(7.0, lambda at: RunTerminated(at=at))
+    return Role("scheduled", SCHEDULE, encode_arguments((kept,), {}), {Status.TERMINATED: None}, (end,))
+
+
 CHAIN = 7 + 8 + 9
 ROLES: dict[str, Role] = dict(
     (
@@ -202,6 +221,7 @@ ROLES: dict[str, Role] = dict(
         ),
         _role(grouped, 1 + 10),
         _role(generated, 7 + 8 + 9 + 10 + 11 + 5, Command(0.0, _go(5))),
+        ("scheduled", _schedule()),
     )
 )
 """One instance of each, with what is sent to it and what it must give."""
@@ -219,4 +239,5 @@ def definitions() -> Definitions:
         made.add(Workflow(function, function.__name__, STAGE))
     made.add(CHAINING)
     made.add(HANGING)
+    made.workflows.update(BUILT_IN)
     return made

@@ -836,6 +836,7 @@ class StoreConformance:
             ({"status": ()}, ["c", "B-ß", "a"]),
             ({"status": ("running", "completed")}, ["c", "B-ß", "a"]),
             ({"kind": "entity"}, ["d"]),
+            ({"kind": None}, ["d", "c", "B-ß", "a"]),
             ({"created_after": 20}, ["c", "B-ß"]),
             ({"created_before": 20}, ["a"]),
             ({"finished_after": 3_000}, ["a"]),

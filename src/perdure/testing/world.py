@@ -701,7 +701,7 @@ def every_head(store: EngineStore) -> list[Head]:
     heads: list[Head] = []
     cursor: str | None = None
     while True:
-        page = immediately(store.find(Query(), cursor, 200))
+        page = immediately(store.find(Query(kind=None), cursor, 200))
         heads.extend(page.heads)
         cursor = page.cursor
         if cursor is None:

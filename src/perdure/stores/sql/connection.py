@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from perdure.stores.sql.ownership import Mark
+
 Row = tuple[Any, ...]
 
 
@@ -77,3 +79,9 @@ class Database(Protocol):
 
     def owner(self) -> str | None:
         """Who owns the database, for people to read."""
+
+    def marks(self) -> dict[int, Mark]:
+        """How far the owners have brought each shard, as far as something beside the database knows."""
+
+    def mark(self, marks: dict[int, Mark]) -> None:
+        """Write down how far shards are, for owners to come; the caller owns the database."""

@@ -88,8 +88,7 @@ class Job:
             outcome = (None, error)
         try:
             self._loop.call_soon_threadsafe(self._settle, *outcome)
-        except RuntimeError:
-            # because a loop that is closed has nobody left who waits
+        except Exception:  # noqa: BLE001 because this thread serves others too, and a loop that is closed has nobody left
             return
 
     def _settle(self, result: Any, error: BaseException | None) -> None:

@@ -19,7 +19,8 @@ class Search:
         self._conditions: list[str] = []
         tags = list((query.tags or {}).items())
         self._source, self._order = self._lead(app, tags[:1])
-        self._require("head.kind = {}", query.kind)
+        if query.kind is not None:
+            self._require("head.kind = {}", query.kind)
         if status is not None:
             self._require("head.status = {}", status)
         self._filter(query)

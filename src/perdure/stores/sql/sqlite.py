@@ -16,6 +16,7 @@ from perdure.errors import (
     StoreCorrupt,
     StoreFull,
     StoreNotUsable,
+    StoreRolledBack,
     StoreUnavailable,
     StoreVersion,
     UnknownConfiguration,
@@ -23,7 +24,7 @@ from perdure.errors import (
 from perdure.stores.contract import FORMAT
 from perdure.stores.sql.connection import Connection, Row, TransactionConflict
 from perdure.stores.sql.guest import Guest, Permission
-from perdure.stores.sql.ownership import FileOwnership
+from perdure.stores.sql.ownership import FileOwnership, Mark
 from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.schema import MIGRATIONS, statements
 from perdure.stores.sql.store import SqlStore
@@ -142,6 +143,12 @@ class SqliteDatabase:
         return f"sqlite {self._path}"
 
     def check(self) -> None:
+        try:
+            self._check_place()
+        except PermissionError as error:
+            raise StoreNotUsable(f"{error.filename} cannot be reached by this user; open its directories") from error
+
+    def _check_place(self) -> None:
         folder = self._path.parent
         if not folder.is_dir():
             raise StoreNotUsable(f"{folder} is no directory; create it, or name another place for {self._path.name}")
@@ -172,12 +179,12 @@ class SqliteDatabase:
         except BaseException:
             connection.close()
             raise
-        return SqliteConnection(connection)
+        return SqliteConnection(connection, self._path)
 
     def _prepare(self, connection: sqlite3.Connection, write: bool) -> None:
         # first of all, because the journal of another program's database is not ours to switch; patiently,
         # because another process may be switching that of a new file
-        patiently(lambda: _format(SqliteConnection(connection, is_lent=True), self._path, self._shared))
+        patiently(lambda: _format(SqliteConnection(connection, self._path), self._path, self._shared))
         _write_ahead(connection)
         for pragma in (
             f"synchronous = {self._synchronous}",
@@ -233,21 +240,40 @@ class SqliteDatabase:
         holder = self._ownership.holder()
         return None if holder is None else str(holder)
 
+    def marks(self) -> dict[int, Mark]:
+        return self._ownership.marks
+
+    def mark(self, marks: dict[int, Mark]) -> None:
+        # because after a loss of power, a file whose newest commits may be lost can be older than a mark
+        if self._synchronous == "full":
+            self._ownership.mark(marks)
+
 
 class SqliteConnection:
-    """One connection to a SQLite file."""
+    """One connection to the SQLite file that is at `path` when it is made; a caller's own has None."""
 
-    def __init__(self, connection: sqlite3.Connection, *, is_lent: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._connection = connection
+        self._path = str(path)
+        self._file = _identity(self._path)
         self._permission = Permission()
-        if not is_lent:
+        if path is not None:
             connection.set_authorizer(self._permission)
 
     def begin(self, *, write: bool) -> None:
+        self._check_file()
         if write:
             patiently(lambda: self._connection.execute("begin immediate"))
         else:
             self._connection.execute("begin")
+
+    def _check_file(self) -> None:
+        """Refuse a file that nobody will find again, because what is written to it would be lost at the end."""
+        if self._file is not None and _identity(self._path) != self._file:
+            raise StoreRolledBack(
+                f"{self._path} was replaced or removed while it was open; stop every process, put the file there "
+                "that is meant, and start again"
+            )
 
     def commit(self) -> None:
         self._connection.execute("commit")
@@ -305,12 +331,21 @@ def lent(connection: Any) -> Connection:
         raise InvalidArgument(
             f"an outbox needs a sqlite3.Connection, or the transaction of a step, not {type(connection).__name__}"
         )
-    return SqliteConnection(connection, is_lent=True)
+    return SqliteConnection(connection, None)
 
 
 def may(path: Path, mode: int) -> bool:
     """Whether this process, with the rights that it has now, may do that."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file is there, whatever its name; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:

@@ -163,7 +163,7 @@ INSERT_TAG = "insert into perdure_tag (shard, instance, key, value, app, created
 SELECT_SHARDS = "select id from perdure_shard where app = ?1 order by number"
 SELECT_APPS = "select distinct app from perdure_shard order by app"
 INSERT_SHARD = "insert into perdure_shard (app, number) values (?1, ?2)"
-SELECT_EPOCHS = "select id, number, epoch from perdure_shard where app = ?1 order by number"
+SELECT_EPOCHS = "select id, number, epoch, token from perdure_shard where app = ?1 order by number"
 SELECT_LEASE = "select epoch, owner is not null, token from perdure_shard where id = ?1"
 TAKE_SHARD = "update perdure_shard set epoch = ?2, owner = ?3 where id = ?1"
 FREE_SHARD = "update perdure_shard set owner = null where id = ?1 and epoch = ?2"

@@ -30,6 +30,7 @@ from perdure.stores.contract import (
 from perdure.stores.rules import lost, read_cursor, rolled_back, taken
 from perdure.stores.sql import instances, lives, reads, rows, statements
 from perdure.stores.sql.connection import Connection, Database, TransactionConflict
+from perdure.stores.sql.ownership import Mark
 from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.turns import write_singly, write_together
 
@@ -279,18 +280,28 @@ class SqlStore:
     def _acquire(self, connection: Connection, app: str, owner: str, at: int | None) -> list[Lease]:
         if not self._database.own(owner):
             return []
-        taken = _transact(connection, True, self._take, app, owner, at)
+        try:
+            taken = _transact(connection, True, self._take, app, owner, at)
+        except BaseException:
+            self._disown_unless_leased()
+            raise
         self._leases.update({lease.shard: lease for lease in taken})
         self._epochs.update({lease.shard: lease.epoch for lease in taken})
+        if taken:
+            self._database.mark({lease.shard: Mark(lease.epoch) for lease in taken})
         return [lease for lease in self._leases.values() if lease.app == app and lease.owner == owner]
 
     def _take(self, connection: Connection, app: str, owner: str, at: int | None) -> list[Lease]:
+        marks = self._database.marks()
         leases = []
-        for shard, number, epoch in list(connection.rows(statements.SELECT_EPOCHS, (app,))):
+        for shard, number, epoch, token in list(connection.rows(statements.SELECT_EPOCHS, (app,))):
             if epoch < self._epochs.get(shard, 0):
                 raise rolled_back(shard, app, epoch, self._epochs[shard])
             held = self._leases.get(shard)
             if held is None or held.epoch != epoch:
+                mark = marks.get(shard)
+                if mark is not None and mark.is_ahead_of(epoch, token):
+                    raise rolled_back(shard, app, epoch, mark.epoch)
                 connection.change(statements.TAKE_SHARD, (shard, epoch + 1, owner))
                 if at is not None:
                     lives.begin(connection, shard, epoch + 1, at)
@@ -299,10 +310,16 @@ class SqlStore:
 
     def _release(self, connection: Connection, leases: Sequence[Lease]) -> None:
         for lease in leases:
-            connection.change(statements.FREE_SHARD, (lease.shard, lease.epoch))
+            was_held = connection.change(statements.FREE_SHARD, (lease.shard, lease.epoch))
             lives.end(connection, lease)
             if self._leases.get(lease.shard) == lease:
                 del self._leases[lease.shard]
+                if was_held:
+                    _, _, token = reads.lease(connection, lease.shard)
+                    self._database.mark({lease.shard: Mark(lease.epoch, token)})
+        self._disown_unless_leased()
+
+    def _disown_unless_leased(self) -> None:
         if not self._leases:
             self._database.disown()
 

@@ -1,0 +1,169 @@
+"""An app's own life: which loop and process it belongs to, and that nothing stays held when it ends badly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from perdure import App
+from perdure.errors import NotOpen
+
+
+@pytest.fixture
+def make(url: str) -> Callable[[], App]:
+    """Makes the same app again, as another process would."""
+
+    def make() -> App:
+        app = App("life", store=url, drain_seconds=30.0)
+
+        @app.activity
+        async def wait() -> None:
+            await asyncio.sleep(3600)
+
+        @app.workflow
+        async def echo(said: str) -> str:
+            return said
+
+        @app.workflow
+        async def hang() -> None:
+            await wait()
+
+        return app
+
+    return make
+
+
+async def answers(app: App) -> str:
+    """What a workflow that runs here returns; shows that this process owns the store."""
+    handle = await app.client.workflow("echo").start("here")
+    assert app.is_owner
+    return await handle.result(5)
+
+
+def test_an_app_whose_loop_was_closed_is_opened_again_on_another(make, run):
+    app = make()
+    run(app.open)
+
+    async def again():
+        with pytest.raises(NotOpen, match="another event loop"):
+            await app.client.workflow("echo").start("lost")
+        async with app:
+            return await answers(app)
+
+    assert run(again) == "here"
+
+
+def test_closing_an_app_whose_loop_was_closed_frees_the_store(make, run):
+    app = make()
+    run(app.open)
+    run(app.close)
+
+    async def elsewhere():
+        async with make() as other:
+            return await answers(other)
+
+    assert run(elsewhere) == "here"
+
+
+def test_another_thread_is_told_that_the_app_is_not_of_its_loop(make, run):
+    async def scenario():
+        async with make() as app:
+            said: list[str] = []
+
+            async def meddle():
+                for call in (lambda: app.client.workflow("echo").start("x"), app.client.get("x").state, app.close):
+                    with pytest.raises(NotOpen) as caught:
+                        await call()
+                    said.append(str(caught.value))
+
+            thread = threading.Thread(target=lambda: asyncio.run(meddle()))
+            thread.start()
+            await asyncio.to_thread(thread.join)
+            assert len(said) == 3
+            assert all("another event loop" in text for text in said)
+            return await answers(app)
+
+    assert run(scenario) == "here"
+
+
+def test_a_forked_child_opens_the_app_that_it_inherited(make, run):
+    app = make()
+
+    async def as_standby() -> bytes:
+        async with app:
+            return b"standby" if not app.is_owner else b"owner"
+
+    async def scenario():
+        async with app:
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                said = b"failed"
+                try:
+                    asyncio._set_running_loop(None)
+                    said = asyncio.run(asyncio.wait_for(as_standby(), 10))
+                finally:
+                    os.write(writing, said)
+                    os._exit(0)
+            await asyncio.to_thread(os.waitpid, child, 0)
+            said = os.read(reading, 100)
+            os.close(reading)
+            os.close(writing)
+            return said, await answers(app)
+
+    assert run(scenario) == (b"standby", "here")
+
+
+def test_a_close_that_is_cancelled_while_it_drains_frees_the_store(make, run):
+    async def scenario():
+        app = make()
+        await app.open()
+        await app.client.workflow("hang").start()
+        closing = asyncio.create_task(app.close())
+        await asyncio.sleep(0.05)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        other = make()
+        await other.open()
+        said = await answers(other)
+        closing = asyncio.create_task(other.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        return said
+
+    assert run(scenario) == "here"
+
+
+def test_an_open_that_is_cancelled_anywhere_leaves_nothing_held(make, run):
+    async def scenario():
+        for steps in range(40):
+            app = make()
+            opening = asyncio.create_task(app.open())
+            for _ in range(steps):
+                await asyncio.sleep(0.0005)
+            opening.cancel()
+            await asyncio.wait([opening])
+            await app.close()
+        async with make() as app:
+            return await answers(app)
+
+    assert run(scenario) == "here"
+
+
+def test_a_standby_says_once_whom_it_stands_by_for(make, run, caplog):
+    caplog.set_level(logging.INFO, logger="perdure")
+
+    async def scenario():
+        async with make(), make() as standby:
+            for _ in range(3):
+                await standby._engine._ownership_round()
+
+    run(scenario)
+    assert len([record for record in caplog.records if "stands by" in record.message]) == 1
