@@ -290,6 +290,18 @@ def test_something_happens_later():
         env.run(scenario())
 
 
+def test_a_schedule_ticks_in_virtual_time():
+    with Environment(app) as env:
+
+        async def scenario():
+            await ship.with_schedule("weekly", every=7 * 86_400, start=env.now()).create("pot")
+            await env.sleep(days=365)
+
+        env.run(scenario())
+        assert len(env.calls(ship)) == 52
+        assert {call.args for call in env.calls(weigh)} == {("pot",)}
+
+
 def test_what_fails_later_fails_the_test():
     with Environment(app) as env:
         env.later(lambda: app.client.get("nobody").raise_event("x"), hours=1)
