@@ -46,11 +46,19 @@ RETURNED: dict[str, tuple[type, ...]] = {
 }
 """Classes that are met but not imported."""
 
-MADE_BY_USERS = ("App", "Client", "Saga")
+MADE_BY_USERS = ("App", "Client", "Saga", "Environment")
 """Classes whose constructor users call."""
 
 FOR_THE_ENGINE = {
-    *("App.definitions", "Client.gateway", "Client.start_workflow", "Client.now", "Client.fresh_key"),
+    *(
+        "App.definitions",
+        "App.lodge",
+        "Environment.definitions",
+        "Client.gateway",
+        "Client.start_workflow",
+        "Client.now",
+        "Client.fresh_key",
+    ),
     *("Workflow.main", "Workflow.fingerprint", "ActivityInfo.cancel", "DurableTask.task"),
 }
 """Public in Python's sense, and not meant for users."""
@@ -111,7 +119,9 @@ def _api() -> Iterator[str]:
         for cls in RETURNED.get(title, ()):
             yield from _described(cls.__name__, cls)
     yield "## In tests"
-    yield from _described("perdure.testing.run", testing.run)
+    yield "From `perdure.testing`; [Testing workflows](../howto/testing.md) says how they are used."
+    for name in testing.__all__:
+        yield from _described(name, getattr(testing, name))
     yield "## Settings of an App"
     defaults = [(f"`{name}`", f"`{value}`") for name, value in app.SETTINGS.items()]
     yield _table(("setting", "default"), defaults)

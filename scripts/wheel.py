@@ -18,6 +18,7 @@ import perdure, pathlib
 home = pathlib.Path(perdure.__file__).parent
 assert home.is_relative_to(sys.argv[1]), f"imported {home}, not the wheel"
 assert (home / "py.typed").exists(), "the wheel lacks py.typed"
+assert (home.parent / "perdure_pytest.py").exists(), "the wheel lacks the pytest plugin"
 print("the wheel imports with", sorted(d.name for d in pathlib.Path(sys.argv[1]).glob("*.dist-info")))
 """
 

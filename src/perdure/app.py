@@ -19,6 +19,7 @@ from perdure.sdk.client import Client as _Client
 from perdure.sdk.definitions import (
     Activity,
     Definitions,
+    Home,
     Workflow,
     check_activity_function,
     check_transaction_function,
@@ -75,7 +76,7 @@ class App:
         self._client: _Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._host: App | None = None
+        self._host: Home | None = None
 
     # -- registering ----------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class App:
         for part in _parts(other):
             if isinstance(part, App):
                 self._definitions.include(part._definitions)
-                part._host = self
+                part.lodge(self)
             else:
                 self._definitions.add(part)
         return self
@@ -241,6 +242,16 @@ class App:
         if worker is not None:
             worker.stop()
 
+    def lodge(self, host: Home | None) -> Home | None:
+        """Let the client of `host` drive this app's instances: an app that includes it, or a test; who did before.
+
+        None ends it. Raises InvalidArgument while the app is open.
+        """
+        if self._engine is not None and self._is_alive:
+            raise InvalidArgument(f"app {self.id!r} is open, so it drives its instances itself; close it before")
+        before, self._host = self._host, host
+        return before
+
     @property
     def _is_alive(self) -> bool:
         """Whether the engine, if there is one, can still run: its process is this one and its loop is not closed."""
@@ -278,6 +289,11 @@ class App:
     def is_owner(self) -> bool:
         """Whether this process executes (False: it stands by, or is not open)."""
         return self._engine is not None and self._engine.is_owner
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by name, with their defaults."""
+        return dict(self._settings)
 
     @property
     def definitions(self) -> Definitions:

@@ -45,6 +45,12 @@ PerdureError
 ├── ScheduleError                   a schedule is not as the call needs it
 │   ├── ScheduleNotFound     1610   no schedule has this id
 │   └── ScheduleExists       1611   a schedule has the id
+├── KitError                        a test cannot go on as it is written (perdure.testing)
+│   ├── NothingMoves         1640   what the test waits for never comes: no attempt, timer or event is left
+│   ├── NotStubbed           1641   a strict test ran an activity that it has not stubbed, or a stub has no answer left
+│   ├── NotInVirtualTime     1642   an activity asked for the network or a process, which virtual time does not have
+│   ├── HistoryNotRecorded   1643   a golden history is not there yet, or cannot be read
+│   └── DurableMarkMisused   1644   the mark `durable`, or --perdure-crash, says what cannot be done
 └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
     ├── WorkflowNotRegistered 1501   no code of that name is here
     ├── VersionNotRegistered  1502   reserved: no code of that version is here
@@ -293,6 +299,30 @@ class ScheduleNotFound(ScheduleError, LookupError):
 
 class ScheduleExists(ScheduleError):
     code = "PERDURE-1611"
+
+
+class KitError(PerdureError):
+    """A test cannot go on as it is written; raised by `perdure.testing` alone."""
+
+
+class NothingMoves(KitError):
+    code = "PERDURE-1640"
+
+
+class NotStubbed(KitError):
+    code = "PERDURE-1641"
+
+
+class NotInVirtualTime(KitError):
+    code = "PERDURE-1642"
+
+
+class HistoryNotRecorded(KitError):
+    code = "PERDURE-1643"
+
+
+class DurableMarkMisused(KitError):
+    code = "PERDURE-1644"
 
 
 class Stalled(PerdureError):

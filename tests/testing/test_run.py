@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from perdure import App, Retry, WorkflowFailed, now
+from perdure import App, Retry, WorkflowFailed, now, wait_for_event
+from perdure.errors import NothingMoves
 from perdure.testing import run
 
 app = App("testing-run")
@@ -41,6 +42,11 @@ async def year(value: int) -> float:
 
 
 @app.workflow
+async def waiting() -> None:
+    await wait_for_event("never")
+
+
+@app.workflow
 async def broken() -> None:
     raise ValueError("broken on purpose")
 
@@ -59,3 +65,8 @@ def test_a_failure_is_raised_with_its_cause() -> None:
 
 def test_runs_do_not_disturb_each_other() -> None:
     assert [run(child, value) for value in range(3)] == [0, 2, 4]
+
+
+def test_a_workflow_that_waits_for_ever_is_told() -> None:
+    with pytest.raises(NothingMoves, match="waits for the event 'never'"):
+        run(waiting)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overloa
 
 import msgspec
 
-from perdure.clock import SystemClock, forks, to_datetime, to_microseconds
+from perdure.clock import Clock, SystemClock, forks, to_datetime, to_microseconds
 from perdure.codec import Payload, decode, encode, encode_arguments
 from perdure.errors import (
     ForkedEngine,
@@ -333,9 +333,9 @@ class UntypedWorkflow:
 class Client:
     """Starts, finds and steers instances through a gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock | None = None) -> None:
         self._gateway = gateway
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._forks = forks()
         self._loop = _get_running_loop()
 

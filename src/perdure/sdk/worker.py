@@ -101,6 +101,9 @@ class LiveRun:
 class Worker:
     """The engine's executor for the definitions of an app."""
 
+    run_type = Run
+    """What a run's code lives in."""
+
     def __init__(
         self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None
     ) -> None:
@@ -136,7 +139,7 @@ class Worker:
                 f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); "
                 "start a worker that has it",
             )
-        run = Run(identity, workflow.main, workflow.is_generator)
+        run = self.run_type(identity, workflow.main, workflow.is_generator)
         return LiveRun(run, workflow, self._watchdog)
 
     def _workflow(self, name: str) -> Workflow[..., Any] | None:

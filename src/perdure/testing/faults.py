@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from perdure.engine.engine import Engine
 from perdure.errors import Fenced, StoreUnavailable
 from perdure.history.accept import COMMANDS
 from perdure.history.events import EventRaised, decode_event
@@ -374,6 +375,16 @@ class FaultyStore:
 
     def __repr__(self) -> str:
         return f"<FaultyStore over {self._inner!r}>"
+
+
+def put_idle_away(engine: Engine) -> int:
+    """Evict every instance that has nothing to do, so that its next turn begins with a replay; how many."""
+    count = 0
+    for shard in list(engine.owned.values()):
+        for actor in [actor for actor in shard.host._actors.values() if actor.is_idle]:
+            shard.host.drop(actor)
+            count += 1
+    return count
 
 
 def _is_loose(mail: Mail) -> bool:

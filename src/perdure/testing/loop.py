@@ -14,7 +14,8 @@ import sys
 import traceback
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -109,6 +110,10 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
     `after_step` is called after each callback. `seconds_max` and `steps_max` bound a run.
     """
 
+    steps_per_instant_max = STEPS_PER_INSTANT_MAX
+    horizon = float("inf")
+    """Timers set beyond it, in seconds of the loop, are nobody's work."""
+
     def __init__(
         self,
         chance: random.Random,
@@ -135,19 +140,33 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run until `main` is done. Raises Deadlock, Spin or Livelock if it never will be."""
+        __tracebackhide__ = True
+        with self._in_place_of_the_running_one():
+            task = self.create_task(main, name="world")
+            self._complete(task)
+            result: T = task.result()
+            return result
+
+    @contextmanager
+    def _in_place_of_the_running_one(self) -> Iterator[None]:
         outer = asyncio._get_running_loop()
+        outer_task = asyncio.current_task(outer) if outer is not None else None
         hooks = sys.get_asyncgen_hooks()
+        if outer is not None and outer_task is not None:
+            asyncio.tasks._leave_task(outer, outer_task)  # because a thread is in one task at a time
         asyncio._set_running_loop(self)
         sys.set_asyncgen_hooks(None, _leave)
         try:
-            task = self.create_task(main, name="world")
-            while not task.done():
-                self._step()
-            result: T = task.result()
-            return result
+            yield
         finally:
             asyncio._set_running_loop(outer)
+            if outer is not None and outer_task is not None:
+                asyncio.tasks._enter_task(outer, outer_task)
             sys.set_asyncgen_hooks(*hooks)
+
+    def _complete(self, task: asyncio.Task[Any]) -> None:
+        while not task.done():
+            self._step()
 
     def _step(self) -> None:
         if not self._ready:
@@ -156,7 +175,7 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         if handle._cancelled or not self._may_run(handle):
             return
         self.steps += 1
-        if self.steps - self._instant_began > STEPS_PER_INSTANT_MAX:
+        if self.steps - self._instant_began > self.steps_per_instant_max:
             raise Spin(f"time stands still at {self._now:.3f} s; the next callback was {handle!r}")
         if self.steps > self._steps_max or self._now > self._seconds_max:
             raise Livelock(f"no end in sight at {self._now:.3f} s, after {self.steps} steps")
@@ -183,7 +202,7 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         timers = self._timers
         while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
-        if not timers:
+        if not timers or timers[0][0] > self.horizon:
             raise Deadlock(f"at {self._now:.3f} s nothing is ready and no timer is set")
         self._now = max(self._now, timers[0][0])
         self._instant_began = self.steps

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any, ParamSpec, TypeVar
 
-from perdure.engine.engine import Engine
-from perdure.scheduler.pace import Pace
-from perdure.sdk.client import Client
-from perdure.sdk.definitions import Definitions, Workflow
-from perdure.sdk.worker import Worker
-from perdure.stores.memory import MemoryStore
-from perdure.testing.loop import SimClock, SimLoop
-
-UNHURRIED = Pace(mail_seconds=1e7, standby_seconds=1e7, window_seconds=1e8)
-"""Virtual time passes every pause at once, and the one store here loses no hint."""
+from perdure.sdk.definitions import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def run(workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What the workflow returns; raises what `Handle.result` would.
+    """What the workflow returns; raises what `Handle.result` would, and NothingMoves if it waits for ever.
 
-    Its activities really run (`def` ones inline), its children too; sleeps and timeouts pass at once, so a workflow of
-    a year takes milliseconds. Activities cannot do network I/O here: give them plain results in tests.
+    It runs in an `Environment` of its own. Its activities really run, its children too; sleeps and timeouts pass at
+    once, so a workflow of a year takes milliseconds.
     """
-    chance = random.Random(0)  # because a test that fails must fail again
-    loop = SimLoop(chance)
-    return loop.run(_result(workflow, args, kwargs, loop, chance))
+    from perdure.testing.environment import Environment  # because the simulator has no use for it
+
+    app: Any = workflow.home
+    with Environment(app) as env:
+        return env.run(_result(workflow, args, kwargs))
 
 
-async def _result(
-    workflow: Workflow[P, R], args: tuple[Any, ...], kwargs: dict[str, Any], loop: SimLoop, chance: random.Random
-) -> R:
-    clock = SimClock(loop, chance)
-    definitions: Definitions = workflow.home.definitions
-    engine = Engine("test", MemoryStore(), Worker("test", definitions), clock=clock, owner="test", pace=UNHURRIED)
-    await engine.open()
-    handle = await Client(engine.operations).workflow(workflow.name).start(*args, **kwargs)
-    try:
-        result: R = await handle.result()
-        return result
-    finally:
-        await engine.close()
+async def _result(workflow: Workflow[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+    handle = await workflow.start(*args, **kwargs)
+    return await handle.result()

@@ -27,7 +27,7 @@ from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import InlineRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
 from perdure.stores.sql.store import SqlStore
-from perdure.testing.faults import FaultyStore, Plan
+from perdure.testing.faults import FaultyStore, Plan, put_idle_away
 from perdure.testing.ledger import Ledger
 from perdure.testing.loop import PROCESS, Deadlock, Livelock, Process, SimClock, SimLoop, Spin
 from perdure.testing.repertoire import STAGE
@@ -207,10 +207,11 @@ class SimWorker(Worker):
 
 
 class MemoryBackend:
-    """One store in memory, which all nodes share."""
+    """One store in memory, which all nodes of the app share."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: str = APP) -> None:
         self._store = MemoryStore()
+        self._app = app
 
     def connect(self) -> EngineStore:
         return self._store
@@ -219,12 +220,12 @@ class MemoryBackend:
         return self._store
 
     def release(self, store: EngineStore, owner: str) -> None:
-        if immediately(self._store.holder(APP)) == owner:
-            self._store.expire(APP)
+        if immediately(self._store.holder(self._app)) == owner:
+            self._store.expire(self._app)
 
     def take_from_owner(self, store: EngineStore) -> None:
         """Let another node have the shards while this one still believes in its lease."""
-        self._store.expire(APP)
+        self._store.expire(self._app)
 
     def rows_left(self) -> list[str]:
         return [f"instance {head.id}" for head in every_head(self._store)]
@@ -550,10 +551,7 @@ class World:
             return
         for node in self.nodes:
             if node.alive:
-                for shard in list(node.engine.owned.values()):
-                    for actor in [actor for actor in shard.host._actors.values() if actor.is_idle]:
-                        self.witness.probes["eviction between turns"] += 1
-                        shard.host.drop(actor)
+                self.witness.probes["eviction between turns"] += put_idle_away(node.engine)
 
     def _runs_on_owner(self) -> bool:
         return any(self.witness.is_newest(shard.lease) for shard in self._here().engine.owned.values())
