@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "What the decorators make": ("Activity", "Workflow", "Retry"),
     "Schedules": ("Schedule", "ScheduleState", "ScheduleRun"),
     "In workflow and activity code": (
-        *("wait_for_event", "raise_event", "set_status", "continue_as_new", "now", "random", "uuid4"),
+        *("wait_for_event", "raise_event", "set_status", "continue_as_new", "now", "random", "uuid4", "patched"),
         *("workflow_context", "activity_context", "Saga"),
     ),
     "What you are shown": ("InstanceState", "Status", "Explanation"),
@@ -112,6 +112,9 @@ def _api() -> Iterator[str]:
             yield from _described(cls.__name__, cls)
     yield "## In tests"
     yield from _described("perdure.testing.run", testing.run)
+    yield from _described("perdure.testing.replay_history", testing.replay_history)
+    yield from _described("perdure.testing.replay_recording", testing.replay_recording)
+    yield from _described("perdure.testing.Verdict", testing.Verdict)
     yield "## Settings of an App"
     defaults = [(f"`{name}`", f"`{value}`") for name, value in app.SETTINGS.items()]
     yield _table(("setting", "default"), defaults)

@@ -35,7 +35,8 @@ async def _result(
     workflow: Workflow[P, R], args: tuple[Any, ...], kwargs: dict[str, Any], loop: SimLoop, chance: random.Random
 ) -> R:
     clock = SimClock(loop, chance)
-    definitions: Definitions = workflow.home.definitions
+    definitions = Definitions().include(workflow.home.definitions)
+    definitions.workflows[workflow.name] = workflow  # because this version is meant, whichever is the latest
     engine = Engine(
         "test", MemoryStore(), Worker("test", definitions), clock=clock, owner="test", chance=chance, pace=UNHURRIED
     )
