@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.load import GATE, LATENESS, MARKS, receipt
-from perdure import App, now
+from perdure import App, now, wait_for_event
 
 app = App("bench")
 
@@ -74,13 +74,21 @@ async def in_flight(number: int) -> int:
 
 
 @app.workflow
+async def unfinished(number: int) -> None:
+    await done_before(number)
+    await held(number)
+    await wait_for_event("never")
+
+
+@app.workflow
 async def sleeper(due: float) -> None:
     await asyncio.sleep(due - now().timestamp())
     await woke(due)
 
 
 WORKFLOWS: dict[str, Any] = {
-    workflow.function.__name__: workflow for workflow in (one, sequence, long_run, fan_out, in_flight, sleeper)
+    workflow.function.__name__: workflow
+    for workflow in (one, sequence, long_run, fan_out, in_flight, unfinished, sleeper)
 }
 
 

@@ -189,6 +189,14 @@ FIGURES = (
         show=lambda s: f"{s['cpu_s']:.2f} s CPU, peak {s['peak_mb']:.0f} MB",
     ),
     Figure(
+        "deploy gate, runs replayed a minute",
+        "gate",
+        "runs/min",
+        _own("per_minute"),
+        Target(10_000, at_least=True),
+        show=lambda s: f"{s['count']:,.0f} in {s['wall_s']:.1f} s",
+    ),
+    Figure(
         "100,000 asleep on timers, resident",
         "sleepers",
         "MB",

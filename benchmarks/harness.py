@@ -66,6 +66,7 @@ PLANS = (
     Plan("wide_run"),
     Plan("fan_out"),
     Plan("resume", most_rounds=3),
+    Plan("gate", most_rounds=3),
     Plan("sleepers", most_rounds=1),
     Plan("import", most_rounds=1),
     Plan("idle", most_rounds=3),
@@ -102,6 +103,8 @@ class Harness:
                     return self._import()
                 case "resume":
                     return self._resume(folder)
+                case "gate":
+                    return self._gate(folder)
                 case _:
                     return self._finished(self._child(scenario, subject, folder))
 
@@ -128,6 +131,21 @@ class Harness:
         spawned = time.monotonic()
         sample = self._finished(self._child("wake", "perdure", folder))
         return {**sample, "wall_s": sample["last_at_s"] - spawned}
+
+    def _gate(self, folder: Path) -> dict[str, Any]:
+        """Replay a store full of workflows against the same code, interpreters and imports included."""
+        self._finished(self._child("leave", "perdure", folder))
+        store = f"sqlite:///{folder / 'bench.db'}"
+        command = [sys.executable, "-m", "perdure", "replay", "benchmarks.engine:app", "--store", store, "--json"]
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=LIMIT, check=False)
+        wall = time.monotonic() - began
+        if done.returncode:
+            raise MeasurementFailed(f"exit code {done.returncode}: {_last_lines(done.stderr)}")
+        summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+        if summary["compatible"] != self.size.in_flight:
+            raise MeasurementFailed(f"{summary['compatible']} of {self.size.in_flight} runs are compatible")
+        return {"wall_s": wall, "per_minute": 60 * summary["runs"] / wall, "count": summary["runs"]}
 
     def _child(
         self, scenario: str, subject: str, folder: Path, errors: int | None = subprocess.PIPE

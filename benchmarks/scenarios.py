@@ -98,6 +98,13 @@ async def hold(subject: Starter, size: Size) -> Sample:
     return {"count": size.in_flight}
 
 
+async def leave(subject: Starter, size: Size) -> Sample:
+    """Start workflows that wait for what never comes, behind two activities; all of them are there."""
+    await _each(size.in_flight, STARTERS, lambda number: subject.start("unfinished", f"left-{number}", number))
+    await GATE.everyone(size.in_flight, PATIENCE)
+    return {"count": size.in_flight}
+
+
 async def wake(subject: Starter, size: Size) -> Sample:
     """After the crash of `hold`: when, by the monotonic clock, the last second activity had begun again."""
     await GATE.everyone(size.in_flight, PATIENCE)
@@ -185,6 +192,6 @@ IN_PROCESS: dict[str, Callable[[Any, Size], Awaitable[Sample]]] = {
     "one_at_1000": partial(one_at, 1_000),
     **{
         scenario.__name__: scenario
-        for scenario in (sequences, lone, long_run, wide_run, fan_out, hold, wake, sleepers, idle)
+        for scenario in (sequences, lone, long_run, wide_run, fan_out, hold, leave, wake, sleepers, idle)
     },
 }

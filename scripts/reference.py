@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "What the decorators make": ("Activity", "Workflow", "Retry"),
     "Schedules": ("Schedule", "ScheduleState", "ScheduleRun"),
     "In workflow and activity code": (
-        *("wait_for_event", "raise_event", "set_status", "continue_as_new", "now", "random", "uuid4"),
+        *("wait_for_event", "raise_event", "set_status", "continue_as_new", "now", "random", "uuid4", "patched"),
         *("workflow_context", "activity_context", "Saga"),
     ),
     "What you are shown": ("InstanceState", "Status", "Explanation"),

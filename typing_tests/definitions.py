@@ -17,9 +17,11 @@ from perdure import (
     ScheduleState,
     Workflow,
     continue_as_new,
+    patched,
     wait_for_event,
 )
 from perdure.events import ActivityCompleted
+from perdure.testing import Finding, Recording, Verdict, decode_recording, replay_history, replay_recording
 
 
 @dataclass
@@ -74,6 +76,22 @@ async def parent(order: Order, times: int = 1) -> int:
     detached = await checkout.start(order)
     assert_type(detached, Handle[Receipt])
     return receipt.total
+
+
+@app.workflow(name="versioned", version="2", latest=True)
+async def versioned(order: Order) -> Receipt:
+    assert_type(patched("check-first"), bool)
+    return await checkout(order)
+
+
+async def gate(handle: Handle[Receipt], line: bytes) -> None:
+    verdict = replay_history(app, [event async for event in handle.history()])
+    assert_type(verdict, Verdict)
+    assert_type(verdict.finding, Finding)
+    assert_type(verdict.remedy, str | None)
+    assert_type(decode_recording(line), Recording)
+    assert_type(replay_recording(app, decode_recording(line)).is_compatible, bool)
+    assert_type(await (await versioned.start(Order("1"))).result(), Receipt)
 
 
 @app.workflow

@@ -2,4 +2,5 @@
 
 from perdure.cli import main
 
-main()
+if __name__ == "__main__":  # because the processes of `perdure replay` import this module too
+    main()

@@ -121,15 +121,31 @@ class App:
         self, function: Callable[Concatenate[WorkflowContext, P], Generator[Any, Any, R]], /
     ) -> Workflow[P, R]: ...
     @overload
-    def workflow(self, *, name: str | None = None) -> _WorkflowDecorator: ...
+    def workflow(
+        self, *, name: str | None = None, version: str | None = None, latest: bool = False
+    ) -> _WorkflowDecorator: ...
     def workflow(  # type: ignore[misc]
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        latest: bool = False,
     ) -> Any:
-        """Register a function as a workflow. Raises NotDeterministic if its code could not be replayed."""
+        """Register a function as a workflow. Raises NotDeterministic if its code could not be replayed.
+
+        Functions of one `name` are told apart by `version`. A run takes the latest when it begins, and stays on it: the
+        one marked `latest`, else the greatest, numbers in it compared as numbers.
+        """
+        if version is not None:
+            checked_name(version, "a version")
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
             check_workflow_function(function)
-            workflow: Workflow[..., Any] = Workflow(function, definition_name(function, name), self)
+            workflow: Workflow[..., Any] = Workflow(
+                function, definition_name(function, name), self, version=version, latest=latest
+            )
             self._definitions.add(workflow)
             return workflow
 
@@ -377,8 +393,11 @@ class _WorkflowDecorator:
     def __call__(self, function: Any, /) -> Any: ...
 
 
-def open_store(given: str | EngineStore) -> EngineStore:
-    """The store at an address, not yet opened. Raises InvalidArgument if the address is of no kind there is."""
+def open_store(given: str | EngineStore, *, read_only: bool = False) -> EngineStore:
+    """The store at an address, not yet opened. Raises InvalidArgument if the address is of no kind there is.
+
+    Through a `read_only` one nothing can be written, whoever owns the store.
+    """
     if not isinstance(given, str):
         if not callable(getattr(given, "commit", None)):
             raise InvalidArgument(
@@ -393,7 +412,7 @@ def open_store(given: str | EngineStore) -> EngineStore:
     if scheme == "sqlite":
         from perdure.stores.sql import sqlite
 
-        return sqlite.open_store(given)
+        return sqlite.open_store(given, read_only=read_only)
     raise InvalidArgument(f"store {given!r}: the address begins with sqlite:///FILE or is memory:")
 
 

@@ -53,7 +53,7 @@ PerdureError
 │   └── DurableMarkMisused   1644   the mark `durable`, or --perdure-crash, says what cannot be done
 └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
     ├── WorkflowNotRegistered 1501   no code of that name is here
-    ├── VersionNotRegistered  1502   reserved: no code of that version is here
+    ├── VersionNotRegistered  1502   no code of that version is here
     ├── NonDeterminism        1503   the code asks for something else than history holds
     ├── PayloadTooLarge       1504   a value beyond the bound; also raised where a value is passed
     ├── PayloadNotDecodable   1505   recorded data does not fit the type that is asked for

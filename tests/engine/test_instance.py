@@ -146,7 +146,7 @@ def test_a_resume_whose_turn_is_refused_is_made_again() -> None:
         store = OnceRefusing()
         await stall(store, ["x"])
         async with asyncio.timeout(10), spinning(store, is_right=False) as app:
-            app.definitions.workflows.clear()
+            app.definitions.versions.clear()
             app.definitions.include(spinning(store, is_right=True).definitions)
             store.armed = True
             await app.client.get("x").resume()

@@ -44,7 +44,7 @@ def test_turns_begin_where_they_say_wherever_segments_end():
         ActivityScheduled(number=1, name="a"),
         ActivityCompleted(number=1),
     )
-    expected = [(1, [start], [scheduled]), (2, [done], [])]
+    expected = [(1, [start], [t1, start, scheduled]), (2, [done], [t2, done])]
     for segments in (
         [[t1, start, scheduled], [t2, done]],
         [[t1, start, scheduled, t2, done]],

@@ -22,6 +22,7 @@ from perdure.history.actions import (
     StopWaiting,
     WaitForEvent,
 )
+from perdure.history.delivery import deliveries
 from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -31,6 +32,7 @@ from perdure.history.events import (
     RunCancelRequested,
     RunStarted,
     TimerFired,
+    TurnStarted,
 )
 from perdure.history.work import Identity
 from perdure.sdk.loop import TooManyIterations
@@ -235,9 +237,14 @@ def test_a_replay_agrees_with_what_was_recorded_or_names_the_difference():
         await act(2)
 
     run = a_run(code)
-    run.replay(0, [START], [ActivityScheduled(number=1, name="act")])
+    turns = [
+        [TurnStarted(), START, ActivityScheduled(number=1, name="act")],
+        [TurnStarted(at=1), ActivityCompleted(number=1), ActivityScheduled(number=2, name="other")],
+    ]
+    first, second = deliveries(turns)
+    run.replay(first)
     with pytest.raises(Diverged) as caught:
-        run.replay(1, [ActivityCompleted(number=1)], [ActivityScheduled(number=2, name="other")])
+        run.replay(second)
     assert caught.value.difference.number == 2
     assert "test_run.py" in str(caught.value)
 

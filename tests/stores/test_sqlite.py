@@ -22,6 +22,7 @@ from perdure.errors import (
     InvalidArgument,
     NotOpen,
     StoreCorrupt,
+    StoreError,
     StoreFull,
     StoreNotUsable,
     StoreRolledBack,
@@ -658,3 +659,39 @@ def program(script: str) -> list[str]:
 def run(script: str) -> str:
     """What a program prints that ends well."""
     return subprocess.run(program(script), check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+def test_a_store_that_is_only_read_shows_all_and_writes_nothing(tmp_path):
+    async def scenario():
+        url = f"sqlite:///{tmp_path}/app.db"
+        store = open_store(url)
+        await store.open()
+        shards = await store.shards("shop")
+        reader = open_store(url, read_only=True)
+        await reader.open()
+        try:
+            assert await reader.apps() == ["shop"]
+            assert await reader.shards("shop") == shards
+            with pytest.raises(NotOpen):
+                await reader.shards("another")
+            with pytest.raises(NotOpen):
+                await reader.acquire("shop", "me")
+            assert await reader.apps() == ["shop"]
+        finally:
+            await reader.close()
+            await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_is_only_read_must_be_there(tmp_path):
+    async def opened(name):
+        store = open_store(f"sqlite:///{tmp_path}/{name}", read_only=True)
+        await store.open()
+
+    with pytest.raises(StoreError):
+        asyncio.run(opened("none.db"))
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreNotUsable, match="no store of this version"):
+        asyncio.run(opened("empty.db"))

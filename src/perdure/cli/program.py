@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, schedule, screen, starting, steering, talking, worker
+from perdure.cli import lint, looking, replay, schedule, screen, starting, steering, talking, worker
 from perdure.cli.commands import command
 from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
 
@@ -37,6 +37,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "purge": steering.purge,
     "rerun": starting.rerun,
     "lint": lint.lint,
+    "replay": replay.replay,
 }
 for _name, _function in _COMMANDS.items():
     program.command(_name)(command(_function))

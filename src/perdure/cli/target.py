@@ -36,7 +36,7 @@ class Target:
 
         A `caretaker` lets commands that need no worker take effect without one.
         """
-        store = open_store(self._address(creates))
+        store = open_store(self.address(creates=creates))
         await store.open()
         try:
             if not creates and self.app is not None and self.app not in (apps := await store.apps()):
@@ -47,7 +47,8 @@ class Target:
         finally:
             await store.close()
 
-    def _address(self, creates: bool) -> str:
+    def address(self, *, creates: bool = False) -> str:
+        """The store's address. Raises InvalidArgument and StoreNotUsable."""
         if not self.store:
             raise InvalidArgument("no store is named; give --store sqlite:///FILE, or set PERDURE_STORE")
         parts = urlsplit(self.store)

@@ -359,9 +359,9 @@ class Instance:
             return Stall("history-corrupt", f"history of {head.id!r} cannot be read: {error}")
         started = history[0][0].at if history else self._at
         identity = Identity(
-            head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags
+            head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags, head.version
         )
-        live = self._services.executor.open(identity)
+        live = self._services.executor.open(identity, is_new=not history)
         if not (history or self.waits) or isinstance(live, Stall):
             return live
         self._events = sum(len(events) for events in history)

@@ -30,11 +30,11 @@ class LiveRun(Protocol):
 class Executor(Protocol):
     """Runs the code of one app."""
 
-    def fingerprint(self, name: str) -> str | None:
+    def fingerprint(self, name: str, version: str | None) -> str | None:
         """Names the code of a workflow; None if it is not here."""
 
-    def open(self, identity: Identity) -> LiveRun | Stall:
-        """New code for a run, at its beginning."""
+    def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
+        """New code for a run, at its beginning. One that `is_new` and names no version takes the latest."""
 
     def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome]:
         """Run one attempt in the calling task; `beat` takes its heartbeats, from any thread.

@@ -24,7 +24,7 @@ from perdure.engine.transact import Transacting
 from perdure.history.events import RunCompleted, UpdateAnswered
 from perdure.history.work import Outcome, Stall
 from perdure.scheduler.pace import PACE, Pace
-from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
+from perdure.stores.contract import HELD, EngineStore, Halt, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
@@ -252,11 +252,15 @@ class Shard:
             for head in page.heads:
                 if is_quarantined(head):
                     quarantined.append(head.id)
-                elif head.stalled is not None and self.executor.fingerprint(head.name) != head.stalled.fingerprint:
+                elif head.stalled is not None and self._is_curable(head, head.stalled):
                     curable.append(head.id)
             cursor = page.cursor
             if cursor is None:
                 return Stalled(curable, frozenset(quarantined))
+
+    def _is_curable(self, head: Head, stalled: Halt) -> bool:
+        """Whether the code here is another than the one that stalled."""
+        return self.executor.fingerprint(head.name, head.version) != stalled.fingerprint
 
     async def _examine_round(self) -> float | None:
         """Load those that nothing would load, because rows of them are gone: page by page, once."""

@@ -177,6 +177,19 @@ class ContinueRun(Action, frozen=True):
     tags: dict[str, str] | None = None
 
 
+class RecordCode(Action, frozen=True):
+    """Another code than before takes up the run; `version` only where the run begins."""
+
+    fingerprint: str
+    version: str | None = None
+
+
+class RecordPatch(Action, frozen=True):
+    """From here on the run takes the new side of the patch `name`."""
+
+    name: str
+
+
 class ReportMissingVersion(Action, frozen=True):
     pass
 

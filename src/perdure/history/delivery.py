@@ -7,15 +7,20 @@ from typing import Any
 
 import msgspec
 
-from perdure.history.events import CONFIRMATIONS, RunResumed, RunSuspended, TurnStarted
+from perdure.history.events import CONFIRMATIONS, RunResumed, RunStarted, RunSuspended, TurnStarted
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One turn as the code sees it: events to deliver at `at`, and the confirmations that history holds for it."""
+    """One turn as the code sees it: events to deliver at `at`; and all that history holds of it, as `recorded`."""
 
     at: int
     events: list[Any]
-    recorded: list[Any]
+    recorded: Sequence[Any]
+
+    @property
+    def patches(self) -> Sequence[str]:
+        """The patches that the code got in this turn for the first time."""
+        return getattr(self.recorded[0], "patches", None) or ()
 
 
 class Gate:
@@ -54,8 +59,7 @@ def deliveries(segments: Iterable[Sequence[Any]], gate: Gate | None = None) -> I
     gate = gate or Gate()
     for turn in turns(event for segment in segments for event in segment):
         arrived = [event for event in turn if not isinstance(event, CONFIRMATIONS)]
-        recorded = [event for event in turn if isinstance(event, CONFIRMATIONS)]
-        yield Delivery(turn[0].at, gate.pass_through(arrived), recorded)
+        yield Delivery(turn[0].at, gate.pass_through(arrived), turn)
 
 
 def turns(events: Iterable[Any]) -> Iterator[list[Any]]:
@@ -68,3 +72,14 @@ def turns(events: Iterable[Any]) -> Iterator[list[Any]]:
         turn.append(event)
     if turn:
         yield turn
+
+
+def version_of(events: Iterable[Any]) -> str | None:
+    """The version of the code that a run stays on: what its code chose when it began, else what its start names."""
+    named: str | None = None
+    for event in events:
+        if isinstance(event, TurnStarted) and event.version is not None:
+            return event.version
+        if isinstance(event, RunStarted) and named is None:
+            named = event.version
+    return named

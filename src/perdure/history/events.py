@@ -96,10 +96,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
 
 
 class TurnStarted(Event, frozen=True):
-    """A turn began; `at` is the time that workflow code sees during it."""
+    """A turn began; `at` is the time that workflow code sees during it.
+
+    `patches` are those that the code asked for and got in this turn for the first time. `version` and `fingerprint`
+    name the code, in the turn in which it took up the run.
+    """
 
     patches: list[str] | None = None
     version: str | None = None
+    fingerprint: str | None = None
 
 
 class TurnCompleted(Event, frozen=True):
@@ -435,6 +440,8 @@ CONFIRMATIONS = (
     EntityUnlocked,
 )
 """Events that record an action of workflow code; replay matches them by number, kind, name and app."""
+CANCELLATIONS = (ActivityCancelled, ChildCancelled, TimerCancelled)
+"""Events that record that workflow code took an action back; replay matches them by number and kind."""
 
 _encoder = msgspec.json.Encoder()
 _event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)

@@ -9,7 +9,7 @@ import msgspec
 
 from perdure.codec import Payload
 from perdure.history.actions import CreateChild
-from perdure.history.delivery import turns
+from perdure.history.delivery import turns, version_of
 from perdure.history.draft import Draft
 from perdure.history.events import (
     CONFIRMATIONS,
@@ -95,6 +95,7 @@ def adopt(draft: Draft, forked: RunForked) -> None:
     head = draft.head
     draft.events = list(forked.history)
     draft.fields["status"] = Status.RUNNING
+    draft.fields["version"] = version_of(forked.history) or head.version
     answered = {event.number for event in forked.arrivals if hasattr(event, "number")}
     for event in still_open(forked.history):
         if event.number in answered:

@@ -24,6 +24,8 @@ from perdure.history.actions import (
     CreateDetached,
     CreateTimer,
     PublishState,
+    RecordCode,
+    RecordPatch,
     ScheduleActivity,
     SendEvent,
     SetStatus,
@@ -328,9 +330,11 @@ def _cancel_timer(draft: Draft, action: CancelTimer) -> None:
 
 
 def _wait_for_event(draft: Draft, action: WaitForEvent) -> None:
-    draft.opened[action.number] = Wait(
-        number=action.number, kind="event", name=action.name, since=draft.at, line=action.line
-    )
+    wait = Wait(number=action.number, kind="event", name=action.name, since=draft.at, line=action.line)
+    if action.number in draft.waits:
+        draft.changed.append(wait)  # because code that was changed meanwhile may listen for the first time only now
+    else:
+        draft.opened[action.number] = wait
 
 
 def _stop_waiting(draft: Draft, action: StopWaiting) -> None:
@@ -384,6 +388,18 @@ def _answer_update(draft: Draft, action: AnswerUpdate) -> None:
         draft.published.append(published)
 
 
+def _record_code(draft: Draft, action: RecordCode) -> None:
+    started = draft.events[0]
+    draft.events[0] = msgspec.structs.replace(started, fingerprint=action.fingerprint, version=action.version)
+    if action.version not in (None, draft.head.version):
+        draft.fields["version"] = action.version
+
+
+def _record_patch(draft: Draft, action: RecordPatch) -> None:
+    started = draft.events[0]
+    draft.events[0] = msgspec.structs.replace(started, patches=[*(started.patches or ()), action.name])
+
+
 def _complete(draft: Draft, action: CompleteRun) -> None:
     if "finished" not in draft.fields:  # because the first completion wins
         finish(draft, action.status, action.output, action.failure, action.keep_calls)
@@ -397,7 +413,7 @@ def _continue(draft: Draft, action: ContinueRun) -> None:
         at=draft.at,
         name=action.name or head.name,
         input=action.input,
-        version=action.version or head.version,
+        version=action.version,  # because nothing binds a fresh history to old code: naming none takes the latest
         execution=head.execution,
         generation=generation,
         parent=parent_of(head),
@@ -464,6 +480,8 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     SetStatus: _set_status,
     PublishState: _publish_state,
     AnswerUpdate: _answer_update,
+    RecordCode: _record_code,
+    RecordPatch: _record_patch,
     CompleteRun: _complete,
     ContinueRun: _continue,
 }

@@ -9,6 +9,7 @@ import msgspec
 
 from perdure.codec import Payload
 from perdure.history.events import Failure
+from perdure.history.replay import Difference
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -22,15 +23,20 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     started: int
     parent: str | None = None
     tags: dict[str, str] | None = None
+    version: str | None = None
 
 
 class Stall(msgspec.Struct, frozen=True, gc=False):
-    """Why code could not take a turn. `fingerprint` names the code, so that other code is worth another try."""
+    """Why code could not take a turn. `fingerprint` names the code, so that other code is worth another try.
+
+    `difference` says once more, for programs, what a replay asked for and history does not hold.
+    """
 
     reason: str
     description: str
     fingerprint: str | None = None
     line: str | None = None
+    difference: Difference | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):

@@ -107,6 +107,16 @@ def on_update(update: Update[Any, Any] | str, *, validator: Callable[[Any], Any]
     return register
 
 
+def patched(name: str) -> bool:
+    """Whether this run takes the new side of a change of its code: `if patched("ship-first"): new() else: old()`.
+
+    True for runs that come here for the first time, which is recorded once with the run; False for those whose history
+    was past this point before the change. Asked again, a run gets the same answer. A continued generation is a new run.
+    """
+    run = require_run("patched")
+    return run.patched(checked_name(name, "the name of a patch"))
+
+
 def continue_as_new(*args: Any, keep_events: bool = False, **kwargs: Any) -> NoReturn:
     """End this run and start the workflow afresh with these arguments, under the same id and with an empty history.
 

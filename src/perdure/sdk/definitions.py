@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import re
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
@@ -20,11 +21,18 @@ from perdure.errors import (
     NotStarted,
     OnlyInWorkflow,
 )
-from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
+from perdure.history.actions import (
+    CancelActivity,
+    CancelChild,
+    CreateChild,
+    CreateDetached,
+    RecordCode,
+    ScheduleActivity,
+)
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
 from perdure.history.options import CallOptions
 from perdure.history.work import StartOptions
-from perdure.sdk.client import Client, Handle
+from perdure.sdk.client import Client, Gateway, Handle
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.fingerprint import fingerprint
 from perdure.sdk.generator import drive
@@ -131,10 +139,19 @@ class Workflow(Generic[P, R]):
     """A durable function: `.start()` begins an instance, `await` inside another workflow calls it as a child."""
 
     def __init__(
-        self, function: Callable[..., Any], name: str, home: Home, options: StartOptions | None = None
+        self,
+        function: Callable[..., Any],
+        name: str,
+        home: Home,
+        options: StartOptions | None = None,
+        *,
+        version: str | None = None,
+        latest: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
+        self.version = version
+        self.is_marked = latest
         self.function = function
         self.home = home
         self.options = options or StartOptions()
@@ -260,7 +277,7 @@ class Workflow(Generic[P, R]):
                 timeout=options.run_timeout,
             )
         )
-        return Handle(self.home.client, instance, None, self.signature.result)
+        return Handle(_LateClient(self.home), instance, None, self.signature.result)
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
         run = current_run()
@@ -298,7 +315,7 @@ class Workflow(Generic[P, R]):
         try:
             args, kwargs = self.signature.decode(event.input)
         except NotDecodable as error:
-            run.obstacle = error
+            run.obstacle, run.misfit = error, (event.input, self.function)
             raise
         if self.is_generator:
             value = await drive(self.function, args)
@@ -311,40 +328,68 @@ class Workflow(Generic[P, R]):
         """Changes when the function or its module changes; names what stalled an instance."""
         return fingerprint(self.function)
 
+    @functools.cached_property
+    def record(self) -> RecordCode:
+        """What a run records of the code that it begins with; made once, because every start records it."""
+        return RecordCode(fingerprint=self.fingerprint, version=self.version)
+
     def __repr__(self) -> str:
-        return f"<perdure workflow {self.name}>"
+        version = f" version {self.version}" if self.version is not None else ""
+        return f"<perdure workflow {self.name}{version}>"
+
+
+class _LateClient(Client):
+    """The client of a definition's app, asked for when it is used, because a replay may have no engine at all."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    @property
+    def gateway(self) -> Gateway:
+        return self._home.client.gateway
+
+    def now(self) -> int:
+        return self._home.client.now()
+
+    def fresh_key(self) -> str:
+        return self._home.client.fresh_key()
 
 
 class Definitions:
-    """What an app has registered, by kind and name."""
+    """What an app has registered, by kind and name; of a workflow in several versions, `workflows` has the latest."""
 
     def __init__(self) -> None:
         self.activities: dict[str, Activity[..., Any]] = {}
         self.workflows: dict[str, Workflow[..., Any]] = {}
+        self.versions: dict[str, dict[str | None, Workflow[..., Any]]] = {}
         self.schedules: dict[str, Any] = {}
         """Specifications of the schedules that are declared, by id."""
 
     def add(self, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
-        """Raises AlreadyRegistered if another function has the name."""
+        """Raises AlreadyRegistered if another function has the name, and the version."""
         if definition.name.startswith(RESERVED):
             raise InvalidArgument(
                 f"the name {definition.name!r} begins with {RESERVED!r}, which is kept for Perdure's own"
             )
-        table: dict[str, Any] = self.workflows if isinstance(definition, Workflow) else self.activities
-        present = table.get(definition.name)
-        if present is not None and present.function is not definition.function:
-            raise AlreadyRegistered(
-                f"{definition.name!r} is registered twice, at {_place(present.function)} "
-                f"and {_place(definition.function)}; "
-                "give one of them another name with name=..."
-            )
-        table[definition.name] = definition
+        if isinstance(definition, Activity):
+            _add(self.activities, definition.name, definition)
+            return
+        versions = self.versions.setdefault(definition.name, {})
+        _add(versions, definition.version, definition)
+        self.workflows[definition.name] = _latest(versions)
+
+    def workflow(self, name: str, version: str | None, *, is_new: bool) -> Workflow[..., Any] | None:
+        """The code for a run of that version; a new run that names none takes the latest."""
+        if version is None and is_new:
+            return self.workflows.get(name)
+        return self.versions.get(name, {}).get(version)
 
     def include(self, other: Definitions) -> Self:
         for activity in other.activities.values():
             self.add(activity)
-        for workflow in other.workflows.values():
-            self.add(workflow)
+        for versions in other.versions.values():
+            for workflow in versions.values():
+                self.add(workflow)
         for id, spec in other.schedules.items():
             self.declare(id, spec)
         return self
@@ -363,6 +408,35 @@ def definition_name(function: Callable[..., Any], name: str | None) -> str:
     if own.startswith("<"):
         raise InvalidArgument(f"{function!r} has no name of its own; give it one with name=...")
     return checked_name(own)
+
+
+def _add(table: dict[Any, Any], key: str | None, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
+    present = table.get(key)
+    if present is not None and present.function is not definition.function:
+        places = f"{_place(present.function)} and {_place(definition.function)}"
+        remedy = "give one of them another name with name=..."
+        if isinstance(definition, Workflow):
+            remedy += ", or another version with version=..."
+        raise AlreadyRegistered(f"{definition.name!r} is registered twice, at {places}; {remedy}")
+    table[key] = definition
+
+
+def _latest(versions: dict[str | None, Workflow[..., Any]]) -> Workflow[..., Any]:
+    marked = [workflow for workflow in versions.values() if workflow.is_marked]
+    if len(marked) > 1:
+        raise AlreadyRegistered(
+            f"versions {' and '.join(repr(each.version) for each in marked)} of {marked[0].name!r} are both registered "
+            "with latest=True; mark one"
+        )
+    return marked[0] if marked else versions[max(versions, key=version_order)]
+
+
+def version_order(version: str | None) -> list[tuple[bool, int, str]]:
+    """Sorts versions by their parts, numbers as numbers: none, "1", "1.5", "1.10", "2", "10", "2024-05-01"."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in _PARTS.findall(version or "")]
+
+
+_PARTS = re.compile(r"[0-9]+|[^0-9]+")
 
 
 def check_activity_function(function: Callable[..., Any]) -> None:

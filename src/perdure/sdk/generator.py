@@ -103,6 +103,10 @@ class WorkflowContext:
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         return DurableTask(_event(self._run, name, seconds, calling_line()))
 
+    def is_patched(self, name: str) -> bool:
+        """Whether this run takes the new side of a change of its code; `perdure.patched` in Dapr's words."""
+        return self._run.patched(checked_name(name, "the name of a patch"))
+
     def continue_as_new(self, new_input: Any, *, save_events: bool = False) -> None:
         self._run.continue_as_new(self._run.encode(new_input), save_events)
 

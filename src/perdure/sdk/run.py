@@ -10,8 +10,9 @@ import asyncio
 import contextvars
 import random
 import sys
+import traceback
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -33,12 +34,15 @@ from perdure.history.actions import (
     CreateDetached,
     CreateTimer,
     PublishState,
+    RecordCode,
+    RecordPatch,
     ScheduleActivity,
     SendEvent,
     SetStatus,
     StopWaiting,
     WaitForEvent,
 )
+from perdure.history.delivery import Delivery
 from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -81,6 +85,7 @@ class Run:
     __slots__ = (
         "_actions",
         "_calls",
+        "_code",
         "_continuation",
         "_event_wait",
         "_inbox",
@@ -89,6 +94,7 @@ class Run:
         "_loop",
         "_main",
         "_number",
+        "_patches",
         "_random",
         "_refusals",
         "_refused",
@@ -99,6 +105,7 @@ class Run:
         "_updates",
         "finished",
         "identity",
+        "misfit",
         "now",
         "obstacle",
         "replaying",
@@ -106,7 +113,11 @@ class Run:
     )
 
     def __init__(
-        self, identity: Identity, main: Callable[[RunStarted], Coroutine[Any, Any, Payload]], keep_calls: bool
+        self,
+        identity: Identity,
+        main: Callable[[RunStarted], Coroutine[Any, Any, Payload]],
+        keep_calls: bool,
+        code: RecordCode | None = None,
     ) -> None:
         self.identity = identity
         self.replaying = False
@@ -114,7 +125,10 @@ class Run:
         self.status: Payload | None = None
         self.finished = False
         self.obstacle: PerdureError | None = None
+        self.misfit: tuple[Payload | None, Any] | None = None
         self._main = main
+        self._code = code
+        self._patches: dict[str, bool] = _NO_PATCHES
         self._keep_calls = keep_calls
         self._seed = int(identity.execution[:15], 16) + identity.generation
         self._loop = new_loop(self, self._seed)
@@ -156,20 +170,43 @@ class Run:
         self._actions.clear()
         return actions
 
-    def replay(self, at: int, events: Sequence[Any], recorded: Sequence[Any]) -> None:
-        """Deliver a turn that history holds and check that the code asks again for what it recorded.
+    def replay(self, turn: Delivery) -> list[Action]:
+        """Deliver a turn that history holds, check that the code asks again for what it recorded, and return that.
 
         Raises Diverged with the first difference.
         """
+        if turn.patches:
+            self._patches = {**self._patches, **dict.fromkeys(turn.patches, True)}
         self.replaying = True
-        self._refused = frozenset(e.key for e in events if type(e) is UpdateAnswered and e.refused)
+        self._refused = frozenset(e.key for e in turn.events if type(e) is UpdateAnswered and e.refused)
         try:
-            actions = self.advance(at, events)
+            actions = self.advance(turn.at, turn.events)
         finally:
             self.replaying = False
-        difference = compare(recorded, actions, self.finished)
-        if difference is not None:
-            raise Diverged(difference)
+        if self._task is None:
+            return actions  # because the code has not begun, whatever has ended the run
+        difference = compare(turn.recorded, actions, self.finished)
+        if difference is not None and self.obstacle is None:  # because code that cannot read goes another way
+            line = difference.line or self.where() or self._raised_at()
+            raise Diverged(msgspec.structs.replace(difference, line=line))
+        return actions
+
+    def _raised_at(self) -> str | None:
+        """Where the code raised what has ended it."""
+        task = self._task
+        if task is None or not task.done() or task.cancelled() or (error := task.exception()) is None:
+            return None
+        places = [
+            f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if not any(part in frame.f_code.co_filename for part in _LIBRARY)
+        ]
+        return places[-1] if places else None
+
+    def take_up(self) -> None:
+        """Record with the next turn that this code goes on with the run."""
+        if self._code is not None:
+            self._actions["code"] = self._code
 
     def close(self) -> None:
         """Unwind the code sealed: `finally` blocks run, but nothing durable can be asked for or recorded."""
@@ -255,12 +292,29 @@ class Run:
             raise
         return heard.data
 
+    def patched(self, name: str) -> bool:
+        """Whether the run takes the new side of a patch: it does unless it has passed here before there was one."""
+        if self._sealed:
+            self._refuse()
+        known = self._patches.get(name)
+        if known is None:
+            known = not self.replaying
+            self._patches = {**self._patches, name: known}
+            if known:
+                self._actions["patch", name] = RecordPatch(name=name)
+        return known
+
+    @property
+    def patches(self) -> Mapping[str, bool]:
+        """The patches that the code has asked for, or had before, and whether this run takes their new side."""
+        return self._patches
+
     def decode(self, payload: Payload | None, expected: Any) -> Any:
         """The value of a recorded payload; one that does not fit stalls the run, whatever its code does about it."""
         try:
             return decode(payload, expected)
         except NotDecodable as error:
-            self.obstacle = error
+            self.obstacle, self.misfit = error, (payload, expected)
             raise
 
     def encode(self, value: Any) -> Payload:
@@ -368,6 +422,8 @@ class Run:
             self._actions[("cancel", number)] = action
 
     def _start(self, event: RunStarted) -> None:
+        if not self.replaying:
+            self.take_up()
         # because the workflow must not see, nor replay differently by, what the caller's context holds
         context = contextvars.Context()
         self._task = self._loop.create_task(self._main(event), name=self.identity.name, context=context)
@@ -420,6 +476,8 @@ class Run:
         return f"<perdure Run {identity.name} {identity.instance} generation {identity.generation}: {waiting}>"
 
 
+_NO_PATCHES: dict[str, bool] = {}
+"""What a run begins with, never changed, because most runs ask for none."""
 _WAITS = (CreateTimer, WaitForEvent)
 _CALLS = (ScheduleActivity, CreateChild)
 _DELIVER: dict[type, Callable[[Run, Any], None]] = {

@@ -39,7 +39,9 @@ class Watchdog:
         self._attempt: Callable[[], object | None] = lambda: None
         self._blocked: dict[object, str] = {}
 
-    def start(self, loop: asyncio.AbstractEventLoop, attempt: Callable[[], object | None]) -> None:
+    def start(
+        self, loop: asyncio.AbstractEventLoop | None = None, attempt: Callable[[], object | None] = lambda: None
+    ) -> None:
         """Watch the calling thread. `attempt` tells, from any thread, which activity task runs on the loop."""
         self._thread_id = threading.get_ident()
         self._loop = loop

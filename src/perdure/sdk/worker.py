@@ -16,9 +16,10 @@ from perdure.errors import NotDecodable, NotEncodable, PayloadTooLarge, PerdureE
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
+from perdure.history.replay import Difference
 from perdure.history.work import Attempt, Identity, Outcome, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import RESERVED, Activity, Definitions, Workflow
+from perdure.sdk.definitions import RESERVED, Activity, Definitions, Workflow, version_order
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
@@ -48,15 +49,28 @@ class LiveRun:
 
     def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """Bring new code to where history is; what stands against it, None if nothing."""
+        fingerprint = None
         for turn in deliveries(history, gate):
-            stall = self._guarded(self._run.replay, turn.at, turn.events, turn.recorded)
+            fingerprint = getattr(turn.recorded[0], "fingerprint", None) or fingerprint
+            stall = self._guarded(self._run.replay, turn)
             if isinstance(stall, Stall):
                 return stall
+        if fingerprint != self._workflow.fingerprint:
+            self._run.take_up()
         return None
 
     def listening(self) -> dict[int, str]:
         """The external events that the code waits for, by number."""
         return self._run.listening()
+
+    @property
+    def run(self) -> Run:
+        """The code itself, for those who look at it."""
+        return self._run
+
+    @property
+    def fingerprint(self) -> str:
+        return self._workflow.fingerprint
 
     def close(self) -> None:
         self._run.close()
@@ -75,9 +89,8 @@ class LiveRun:
         except Interrupted:
             result = None
         except Diverged as error:
-            watchdog.leave()
-            difference = error.difference
-            return self._stall("non-determinism", str(difference), difference.line)
+            # looked at after the watchdog, because code that it interrupts goes another way too
+            result = self._diverged(error.difference)
         except PerdureError as error:
             watchdog.leave()
             return self._stall("refused", str(error))
@@ -90,6 +103,10 @@ class LiveRun:
         if obstacle is not None:
             return self._stall(_OBSTACLES.get(type(obstacle), "refused"), str(obstacle))
         return result
+
+    def _diverged(self, difference: Difference) -> Stall:
+        stall = self._stall("non-determinism", str(difference), difference.line)
+        return msgspec.structs.replace(stall, difference=difference)
 
     def _stall(self, reason: str, description: str, line: str | None = None) -> Stall:
         return Stall(reason, description[:2_000], self._workflow.fingerprint, line)
@@ -124,26 +141,38 @@ class Worker:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def fingerprint(self, name: str) -> str | None:
+    def fingerprint(self, name: str, version: str | None) -> str | None:
         """Of a workflow's code; None if there is no such workflow here."""
-        workflow = self._workflow(name)
+        workflow = self._workflow(name, version, is_new=False) or self._workflow(name, version, is_new=True)
         return workflow.fingerprint if workflow is not None else None
 
-    def open(self, identity: Identity) -> LiveRun | Stall:
+    def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning."""
-        workflow = self._workflow(identity.name)
+        workflow = self._workflow(identity.name, identity.version, is_new=is_new)
         if workflow is None:
+            return self._missing(identity)
+        run = self.run_type(identity, workflow.main, workflow.is_generator, workflow.record)
+        return LiveRun(run, workflow, self._watchdog)
+
+    def _missing(self, identity: Identity) -> Stall:
+        versions = self._definitions.versions.get(identity.name)
+        if versions is None:
             known = ", ".join(sorted(self._definitions.workflows)) or "none"
             return Stall(
                 "workflow-not-registered",
                 f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); "
                 "start a worker that has it",
             )
-        run = self.run_type(identity, workflow.main, workflow.is_generator)
-        return LiveRun(run, workflow, self._watchdog)
+        there = ", ".join(version or "one without a version" for version in sorted(versions, key=version_order))
+        wanted = f"no version {identity.version!r}" if identity.version else "no code without a version"
+        return Stall(
+            "version-not-registered",
+            f"{wanted} of workflow {identity.name!r} is registered in app {self._app!r} (there are: {there}); "
+            "start a worker that has it",
+        )
 
-    def _workflow(self, name: str) -> Workflow[..., Any] | None:
-        workflow = self._definitions.workflows.get(name)
+    def _workflow(self, name: str, version: str | None, *, is_new: bool) -> Workflow[..., Any] | None:
+        workflow = self._definitions.workflow(name, version, is_new=is_new)
         if workflow is None and name.startswith(RESERVED):
             from perdure.sdk.scheduling import BUILT_IN  # because most apps have no schedule
 

@@ -240,4 +240,5 @@ def definitions() -> Definitions:
     made.add(CHAINING)
     made.add(HANGING)
     made.workflows.update(BUILT_IN)
+    made.versions.update({name: {None: workflow} for name, workflow in BUILT_IN.items()})
     return made

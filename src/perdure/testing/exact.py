@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perdure.history.actions import Action
+from perdure.history.delivery import Delivery
 from perdure.history.events import ActivityScheduled, ChildCreated
 from perdure.history.replay import Difference
 from perdure.sdk.run import Diverged, Run
@@ -14,26 +15,17 @@ SHOWN_MAX = 200
 """Characters of an input that a message shows."""
 
 
-class AskingRun(Run):
-    """A run that remembers what its last turn asked for."""
-
-    __slots__ = ("asked",)
-
-    def advance(self, at: int, events: Sequence[Any]) -> list[Action]:
-        self.asked = super().advance(at, events)
-        return self.asked
-
-
-class ExactRun(AskingRun):
+class ExactRun(Run):
     """A run whose replays must ask with the inputs that history holds too: other inputs are not repeatable code."""
 
     __slots__ = ()
 
-    def replay(self, at: int, events: Sequence[Any], recorded: Sequence[Any]) -> None:
-        super().replay(at, events, recorded)
-        difference = of_inputs(recorded, self.asked)
+    def replay(self, turn: Delivery) -> list[Action]:
+        asked = super().replay(turn)
+        difference = of_inputs(turn.recorded, asked)
         if difference is not None:
             raise Diverged(difference)
+        return asked
 
 
 def of_inputs(recorded: Sequence[Any], asked: Sequence[Action]) -> Difference | None:

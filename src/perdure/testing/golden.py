@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from perdure.app import App
-from perdure.errors import HistoryNotRecorded, InvalidArgument, PerdureError
-from perdure.history.actions import CompleteRun
-from perdure.history.delivery import deliveries, turns
-from perdure.history.events import AnyEvent, RunCompleted, RunContinued, RunStarted
-from perdure.history.work import Identity
+from perdure.errors import HistoryNotRecorded, InvalidArgument
+from perdure.history.events import AnyEvent
 from perdure.sdk.client import Handle
-from perdure.sdk.definitions import Definitions
 from perdure.sdk.options import checked_name
-from perdure.sdk.run import Diverged
-from perdure.stores.contract import Status
-from perdure.testing.exact import AskingRun
+from perdure.sdk.verdict import replay_history
 from perdure.testing.histories import told
 
 FORMAT = 1
@@ -110,10 +103,11 @@ def assert_replays(app: App, path: str | Path) -> None:
 
 
 def _assert_replays(app: App, path: Path, recorded: Recorded) -> None:
-    difference = _difference(app.definitions, recorded)
-    if difference is not None:
+    verdict = replay_history(app, recorded.events, instance_id=recorded.instance)
+    if not verdict.is_compatible:
         raise AssertionError(
-            f"workflow {recorded.workflow} does not replay {path}: {difference}\nInstances that run would stall there. "
+            f"workflow {recorded.workflow} does not replay {path}: {verdict}\n{verdict.remedy}. "
+            "Instances that run would stall there. "
             "Restore the code's way for them; delete the file only if no instance that goes this way is left."
         )
 
@@ -126,63 +120,3 @@ async def _record(handle: Handle[Any]) -> Recorded:
 
 def _way(recorded: Recorded) -> list[str]:
     return [happened.label for happened in told(recorded.events)]
-
-
-def _difference(definitions: Definitions, recorded: Recorded) -> str | None:
-    """Where present code and a history part; None if they do not."""
-    workflow = definitions.workflows.get(recorded.workflow)
-    if workflow is None:
-        return f"no workflow {recorded.workflow!r} is registered; its instances would stand still"
-    segments = _of_code(recorded.events)
-    run = AskingRun(_identity(recorded), workflow.main, workflow.is_generator)
-    try:
-        for turn in deliveries(segments):
-            run.replay(turn.at, turn.events, turn.recorded)
-            if run.obstacle is not None:
-                return str(run.obstacle)
-    except (Diverged, PerdureError) as error:
-        return str(error)
-    finally:
-        run.close()
-    return _of_end(run, recorded.events)
-
-
-def _identity(recorded: Recorded) -> Identity:
-    started = next((event for event in recorded.events if isinstance(event, RunStarted)), None)
-    if started is None:
-        raise HistoryNotRecorded("the history does not begin with a RunStarted; it is not whole")
-    at = recorded.events[0].at
-    parent = started.parent.instance if started.parent is not None else None
-    return Identity(
-        recorded.app,
-        recorded.instance,
-        started.execution,
-        started.generation,
-        recorded.workflow,
-        at,
-        parent,
-        started.tags,
-    )
-
-
-def _of_code(events: Sequence[Any]) -> list[list[Any]]:
-    """The turns of a history that code took part in: a termination or a run's timeout ends a run without it."""
-    every = list(turns(events))
-    return every[:-1] if every and _ended_from_outside(every[-1]) else every
-
-
-def _ended_from_outside(turn: Sequence[Any]) -> bool:
-    end = turn[-1]
-    if not isinstance(end, RunCompleted):
-        return False
-    return end.status == Status.TERMINATED or (end.failure is not None and end.failure.type == "RunTimedOut")
-
-
-def _of_end(run: AskingRun, events: Sequence[Any]) -> str | None:
-    """Whether code that took a history's way also ends as it does."""
-    end = events[-1]
-    if isinstance(end, RunContinued) or (isinstance(end, RunCompleted) and _ended_from_outside(events)):
-        return None
-    held = f"the end, {end.status}" if isinstance(end, RunCompleted) else "no end yet"
-    now = next((f"the end, {action.status}" for action in run.asked if isinstance(action, CompleteRun)), "no end yet")
-    return f"after its last event history holds {held}, the code {now}" if held != now else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from perdure.engine.attempts import idempotency_key
 from perdure.errors import PerdureError
-from perdure.history.delivery import deliveries
+from perdure.history.delivery import deliveries, version_of
 from perdure.history.events import ActivityScheduled, RunStarted, decode_segment
 from perdure.history.work import Identity
 from perdure.sdk.definitions import Definitions
@@ -96,11 +96,12 @@ def _ended_by_code(record: Record) -> bool:
 def replayed(key: RunKey, name: str, segments: list[bytes], definitions: Definitions, parent: str | None) -> Run:
     """Fresh code of a run, brought to where its history is. Raises Diverged."""
     events = [decode_segment(segment) for segment in segments]
-    workflow = definitions.workflows[name]
+    workflow = definitions.workflow(name, version_of(event for turn in events for event in turn), is_new=False)
+    assert workflow is not None, f"no code for {key}"
     identity = Identity(APP, *key, name, events[0][0].at, parent)
     run = Run(identity, workflow.main, workflow.is_generator)
     for turn in deliveries(events):
-        run.replay(turn.at, turn.events, turn.recorded)
+        run.replay(turn)
     return run
 
 

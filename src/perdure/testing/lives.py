@@ -130,7 +130,6 @@ class Life:
             owner=self.name,
             drain_seconds=0.0,
             pace=UNHURRIED,
-            chance=lives.tape.stream(f"engine of {self.name}"),
             **lives.settings,
         )
         self._loop = lives.loop

@@ -174,6 +174,15 @@ def _taking_silence_for(outcome: Outcome | None) -> Callable[[Any], Any]:
     return make
 
 
+def _without_recording(ask: Any) -> Any:
+    def mutated(self: Any, name: str) -> Any:
+        answer = ask(self, name)
+        self._actions.pop(("patch", name), None)
+        return answer
+
+    return mutated
+
+
 def _keeping_history(turn_of: Any) -> Any:
     def mutated(self: Any, shard: int, turn: Any) -> Any:
         turn.erase = False
@@ -257,6 +266,7 @@ MUTANTS = (
     Mutant("silence taken for failure", Committer, "_commit", _taking_silence_for(None)),
     Mutant("silence taken for success", Committer, "_commit", _taking_silence_for(Outcome.COMMITTED)),
     Mutant("history not compared", runs, "compare", lambda _: lambda *args: None),
+    Mutant("patches not recorded", runs.Run, "patched", _without_recording),
     Mutant("history kept by continue-as-new", MemoryStore, "_turn", _keeping_history),
     Mutant("creation not idempotent", memory, "is_repetition", _always(False)),
     Mutant("timers forgotten by the next owner", MemoryStore, "due", _finding_nothing),

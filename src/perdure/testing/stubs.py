@@ -127,8 +127,9 @@ class Stubs:
         self._calls: dict[str, dict[str, Call]] = {}
         for activity in real.activities.values():
             self.definitions.add(self._recorded_activity(activity))
-        for workflow in real.workflows.values():
-            self.definitions.add(self._recorded_workflow(workflow))
+        for versions in real.versions.values():
+            for workflow in versions.values():
+                self.definitions.add(self._recorded_workflow(workflow))
 
     def put(self, what: Stubbed | str, returns: Any, raises: Any, side_effect: Any) -> None:
         name = self._name(what)

@@ -199,8 +199,8 @@ class SimWorker(Worker):
         super().__init__(app, definitions)
         self.opened: list[LiveRun] = []
 
-    def open(self, identity: Identity) -> LiveRun | Stall:
-        live = super().open(identity)
+    def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
+        live = super().open(identity, is_new)
         if not isinstance(live, Stall):
             self.opened.append(live)
         return live

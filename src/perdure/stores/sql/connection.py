@@ -60,11 +60,16 @@ class Database(Protocol):
 
     shard_count: int
     row_bytes_max: int
+    read_only: bool
+    """Whether nothing is ever written to it: neither rows nor schema, and nobody becomes its owner."""
 
     def check(self) -> None:
         """Raises StoreNotUsable, with what to do, if the place cannot hold a store."""
 
     def connect(self, *, write: bool) -> Connection: ...
+
+    def recognise(self, connection: Connection) -> None:
+        """Raises StoreNotUsable or StoreVersion if the schema there is not that of FORMAT."""
 
     def migrate(self, connection: Connection) -> None:
         """Bring the schema to FORMAT. Raises StoreVersion if it is higher already."""

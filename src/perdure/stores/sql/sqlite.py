@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from perdure.errors import (
     InvalidArgument,
@@ -80,11 +80,12 @@ def open_store(
     *,
     driver: Driver = sqlite3.connect,
     checkpoint_pages: int = CHECKPOINT_PAGES,
+    read_only: bool = False,
 ) -> SqlStore:
     """The store at `sqlite:///relative.db` or `sqlite:////absolute.db`, not yet opened.
 
-    Options: `?synchronous=full|unsafe_normal`, and `?shared=yes` for a file that holds tables of yours already.
-    Raises InvalidArgument and UnknownConfiguration.
+    Options: `?synchronous=full|unsafe_normal`, and `?shared=yes` for a file that holds tables of yours already. A
+    `read_only` store has no calls that write. Raises InvalidArgument and UnknownConfiguration.
     """
     parts = urlsplit(url)
     path = unquote(parts.path[1:])
@@ -107,6 +108,7 @@ def open_store(
         driver=driver,
         checkpoint_pages=checkpoint_pages,
         shared=shared == "yes",
+        read_only=read_only,
     )
     return SqlStore(database, runner)
 
@@ -127,6 +129,7 @@ class SqliteDatabase:
         driver: Driver = sqlite3.connect,
         mounts: Path = Path("/proc/self/mountinfo"),
         shared: bool = False,
+        read_only: bool = False,
     ) -> None:
         self._shared = shared
         # because a program may change its working directory while the store is open
@@ -138,6 +141,7 @@ class SqliteDatabase:
         self._mounts = mounts
         self._ownership = FileOwnership(self._path.with_name(self._path.name + ".owner"))
         self.row_bytes_max = row_bytes_max
+        self.read_only = read_only
 
     def __repr__(self) -> str:
         return f"sqlite {self._path}"
@@ -168,8 +172,10 @@ class SqliteDatabase:
     def connect(self, *, write: bool) -> Connection:
         if write:
             self.check()
+        place = {"uri": True} if self.read_only else {}
         connection = self._driver(
-            self._path,
+            f"file:{quote(str(self._path))}?mode=ro" if self.read_only else self._path,
+            **place,
             timeout=BUSY_PAUSE_SECONDS if write else BUSY_SECONDS_MAX,
             isolation_level=None,
             check_same_thread=False,
@@ -185,7 +191,8 @@ class SqliteDatabase:
         # first of all, because the journal of another program's database is not ours to switch; patiently,
         # because another process may be switching that of a new file
         patiently(lambda: _format(SqliteConnection(connection, self._path), self._path, self._shared))
-        _write_ahead(connection)
+        if not self.read_only:
+            _write_ahead(connection)
         for pragma in (
             f"synchronous = {self._synchronous}",
             f"wal_autocheckpoint = {self._checkpoint_pages}",
@@ -200,6 +207,10 @@ class SqliteDatabase:
         if self._pages_max is not None:
             connection.execute(f"pragma max_page_count = {self._pages_max}")
         connection.create_function("fold", 1, str.casefold, deterministic=True)
+
+    def recognise(self, connection: Connection) -> None:
+        if _format(connection, self._path, self._shared) != FORMAT:
+            raise StoreNotUsable(f"{self._path} is no store of this version yet; open it once with a worker")
 
     def migrate(self, connection: Connection) -> None:
         if _format(connection, self._path, self._shared) == FORMAT:

@@ -57,15 +57,18 @@ class SqlStore:
         self._process = os.getpid()
 
     def __repr__(self) -> str:
-        state = "closed" if self._writer is None else f"holds {len(self._leases)} shards"
+        state = "closed" if self._reader is None else f"holds {len(self._leases)} shards"
         return f"<SqlStore {self._database!r}, {state}>"
 
     # Store
 
     async def open(self) -> None:
-        if self._writer is not None:
+        if self._writer is not None or self._reader is not None:
             return
         self._process = os.getpid()
+        if self._database.read_only:
+            self._reader = await self._opened_to_read()
+            return
         writer = Session(self._database, self._runner("perdure-store-writer"), write=True)
         try:
             await writer.run(self._database.migrate)
@@ -74,6 +77,15 @@ class SqlStore:
             raise
         self._writer = writer
         self._reader = Session(self._database, self._runner("perdure-store-reader"), write=False)
+
+    async def _opened_to_read(self) -> Session:
+        reader = Session(self._database, self._runner("perdure-store-reader"), write=False)
+        try:
+            await reader.run(self._database.recognise)
+        except BaseException:
+            reader.stop()
+            raise
+        return reader
 
     async def close(self) -> None:
         if os.getpid() != self._process:
