@@ -22,7 +22,7 @@ from perdure.sdk.client import Client
 from perdure.sdk.worker import Worker
 from perdure.stores.memory import MemoryStore
 from perdure.testing.loop import SimClock, SimLoop
-from perdure.testing.run import UNHURRIED
+from perdure.testing.virtual import UNHURRIED
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
@@ -57,7 +57,6 @@ class World:
             worker,
             clock=self.clock,
             owner="test",
-            chance=random.Random(0),
             pace=UNHURRIED,
             execute=execute,
         )

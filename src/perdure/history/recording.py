@@ -71,8 +71,12 @@ def _is_current(mail: Mail, loaded: Loaded) -> bool:
     return mail.execution is None or (mail.execution, mail.generation) == (head.execution, head.generation)
 
 
-encode_recording = msgspec.json.Encoder().encode
-"""A recording as one line of JSON."""
+def encode_recording(recording: Recording) -> bytes:
+    """A recording as one line of JSON."""
+    return _encoder.encode(recording)
+
+
+_encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Recording)
 
 
