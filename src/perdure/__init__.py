@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import events as events
 from perdure.app import App, Client
+from perdure.codec import Codec, KeyRing, PersonalKeys, Secret
 from perdure.errors import (
     ActivityFailed,
     ActivityTimedOut,
@@ -59,6 +60,7 @@ __all__ = [
     "ApplicationError",
     "ChildWorkflowFailed",
     "Client",
+    "Codec",
     "CompensationFailed",
     "Explanation",
     "ExternalEvent",
@@ -66,7 +68,9 @@ __all__ = [
     "InstanceExists",
     "InstanceNotFound",
     "InstanceState",
+    "KeyRing",
     "PerdureError",
+    "PersonalKeys",
     "Retry",
     "Saga",
     "Schedule",
@@ -74,6 +78,7 @@ __all__ = [
     "ScheduleNotFound",
     "ScheduleRun",
     "ScheduleState",
+    "Secret",
     "Status",
     "Update",
     "UpdateFailed",

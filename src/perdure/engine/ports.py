@@ -36,8 +36,10 @@ class Executor(Protocol):
     def open(self, identity: Identity) -> LiveRun | Stall:
         """New code for a run, at its beginning."""
 
-    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome]:
+    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome | Stall]:
         """Run one attempt in the calling task; `beat` takes its heartbeats, from any thread.
+
+        A Stall means that its payloads cannot be read or written here: the run stands still until they can.
 
         Cancelling the task cancels the attempt: a coroutine at once, a thread when it looks.
         """

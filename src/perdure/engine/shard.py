@@ -195,7 +195,7 @@ class Shard:
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
-    def _attempt_ended(self, running: Running, outcome: Outcome) -> None:
+    def _attempt_ended(self, running: Running, outcome: Outcome | Stall) -> None:
         self.host.tell(running.address[0], report(running, outcome, self.clock.now()))
 
     def _attempt_beaten(self, running: Running, details: Payload) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 import msgspec
 
-from perdure.codec import NOTHING, Payload, Signature, encode_arguments
+from perdure.codec import NOTHING, Payload, Signature
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
@@ -204,7 +204,8 @@ class Workflow(Generic[P, R]):
         run = current_run()
         if run is None:
             client = self.home.client
-            id, execution = await client.gateway.start(self.name, encode_arguments(args, kwargs), self.options)
+            payload = client.writer.encode_arguments(args, kwargs)
+            id, execution = await client.gateway.start(self.name, payload, self.options)
             return Handle(client, id, execution, self.signature.result)
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
 

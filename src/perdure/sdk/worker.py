@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.codec import NOTHING, Payload, encode
+from perdure.codec import NOTHING, PLAIN, Payload, Writer
 from perdure.errors import NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
@@ -102,9 +102,15 @@ class Worker:
     """The engine's executor for the definitions of an app."""
 
     def __init__(
-        self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None
+        self,
+        app: str,
+        definitions: Definitions,
+        threads: int = THREADS,
+        watchdog: Watchdog | None = None,
+        writer: Writer = PLAIN,
     ) -> None:
         self._app = app
+        self._writer = writer
         self._definitions = definitions
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -136,7 +142,7 @@ class Worker:
                 f"no workflow {identity.name!r} is registered in app {self._app!r} (there are: {known}); "
                 "start a worker that has it",
             )
-        run = Run(identity, workflow.main, workflow.is_generator)
+        run = Run(identity, workflow.main, workflow.is_generator, self._writer)
         return LiveRun(run, workflow, self._watchdog)
 
     def _workflow(self, name: str) -> Workflow[..., Any] | None:
@@ -152,7 +158,7 @@ class Worker:
         activity = self._definitions.activities.get(work.name)
         if activity is None:
             return Outcome(failure=_unknown(work.name, self._app))
-        context = ActivityInfo(work, beat)
+        context = ActivityInfo(work, beat, self._writer)
         ATTEMPT.set(context)
         task = asyncio.current_task()
         self._attempts.add(task)
@@ -169,7 +175,7 @@ class Worker:
             else:
                 async with asyncio.timeout(work.timeout) as deadline:
                     value = await call
-            return Outcome(result=NOTHING if value is None else encode(value))
+            return Outcome(result=NOTHING if value is None else self._writer.encode(value))
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
