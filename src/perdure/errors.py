@@ -45,7 +45,7 @@ PerdureError
 │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
 │   ├── StoreRolledBack      1407   the store is older than what was seen of it
 │   ├── Fenced               1408   the lease of the shard is somebody else's
-│   └── BlobsUnavailable     1633   the place of offloaded payloads did not write or read
+│   └── BlobsUnavailable     1409   the place of offloaded payloads did not write or read
 ├── ScheduleError                   a schedule is not as the call needs it
 │   ├── ScheduleNotFound     1610   no schedule has this id
 │   └── ScheduleExists       1611   a schedule has the id
@@ -296,7 +296,7 @@ class Fenced(StoreError):
 
 
 class BlobsUnavailable(StoreError):
-    code = "PERDURE-1633"
+    code = "PERDURE-1409"
 
 
 class ScheduleError(PerdureError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -53,13 +52,19 @@ def _exchanged(value: Any, exchange: Exchange) -> Any:
     return value
 
 
-@lru_cache(maxsize=256)
-def _fields(kind: Any) -> tuple[str, ...]:
+_known: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(kind: type) -> tuple[str, ...]:
     """The fields of a record that may hold parts, read from its annotations so that no new one is forgotten."""
-    hints = typing.get_type_hints(kind)
-    return tuple(name for name in getattr(kind, "__struct_fields__", ()) if _may_hold(name, hints[name]))
+    found = _known.get(kind)
+    if found is None:
+        hints = typing.get_type_hints(kind)
+        names = getattr(kind, "__struct_fields__", ())
+        found = _known[kind] = tuple(name for name in names if _may_hold(hints[name]))
+    return found
 
 
-def _may_hold(name: str, hint: Any) -> bool:
-    # an action's list of anything is events that it carries over; nothing else in a record is such a list
+def _may_hold(hint: Any) -> bool:
+    # because a list of anything is, in an action, the events that it carries over
     return hint == list[Any] or not {Payload, Failure}.isdisjoint((hint, *typing.get_args(hint)))
