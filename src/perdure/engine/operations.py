@@ -56,6 +56,8 @@ START_TRIES_MAX = 10
 class Operations:
     """Fulfils the client's port for the instances of one engine's app."""
 
+    offloads = False
+
     def __init__(self, engine: Node) -> None:
         self._engine = engine
         self._store = engine.store

@@ -62,7 +62,7 @@ T = TypeVar("T")
 LIST_PAGE = 100
 """Instances that one page of `Client.list` reads."""
 SWEEP_DAYS = 2
-"""How old offloaded payloads are at least that a sweep deletes, unless it is told otherwise."""
+"""Offloaded payloads of younger days are never swept, because what refers to them may be about to be written."""
 BATCH_CONCURRENCY = 32
 """How many instances a batch operation works on at once."""
 
@@ -72,6 +72,10 @@ class Gateway(Protocol):
 
     `execution` pins a call to one execution; None means the newest.
     """
+
+    @property
+    def offloads(self) -> bool:
+        """Whether payloads may lie in blobs, and so have to be swept."""
 
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         """Begin an instance; (instance id, execution id) when it is durable. Raises InstanceExists."""
@@ -452,8 +456,14 @@ class Client:
         return await self._each(lambda handle: handle.resume(reason), _UNFINISHED, filters)
 
     async def purge_all(self, recursive: bool = True, **filters: Any) -> int:
-        """Purge the finished instances that `list` would give; how many, with their children."""
-        return await self._each(lambda handle: handle.purge(recursive), _FINISHED, filters)
+        """Purge the finished instances that `list` would give; how many, with their children.
+
+        A client that offloads sweeps what they leave behind.
+        """
+        count = await self._each(lambda handle: handle.purge(recursive), _FINISHED, filters)
+        if count and self.gateway.offloads:
+            await self.gateway.sweep(SWEEP_DAYS)
+        return count
 
     async def _each(self, work: Any, statuses: tuple[Status, ...], filters: dict[str, Any]) -> int:
         if filters.get("status") is None:
@@ -472,12 +482,12 @@ class Client:
         return sum(await asyncio.gather(*(one(id) for id in ids)))
 
     async def sweep(self, *, days: int = SWEEP_DAYS) -> int:
-        """Delete offloaded payloads of purged instances, and those that crashes left; how many.
+        """Delete offloaded payloads that nothing refers to: of purged instances, and those that crashes left; how many.
 
-        Younger ones than `days` (at least 1) are left, because what refers to them may be about to be written. It reads
-        the whole store. Raises InvalidArgument without a codec that offloads.
+        What is of younger days than `days` ago (UTC, at least 2) is left. It reads the whole store. Raises
+        InvalidArgument without a codec that offloads.
         """
-        return await self.gateway.sweep(checked_count("days", days, 1))
+        return await self.gateway.sweep(checked_count("days", days, SWEEP_DAYS))
 
     async def holder(self) -> str | None:
         """Which process runs the app's workflows, for people to read; None: nobody does."""

@@ -30,6 +30,7 @@ class PackingGateway:
         self._inner = inner
         self._codec = codec
         self._packer = Packer(codec)
+        self.offloads = codec.blobs is not None
 
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         key = await self._key(options.tags, None)
