@@ -11,7 +11,7 @@ import msgspec
 from perdure.clock import SystemClock, to_datetime
 from perdure.codec import NULL, Codec, Payload
 from perdure.errors import InstanceNotFound
-from perdure.history.events import EventRaised, RunTerminated
+from perdure.history.events import EventRaised, RunTerminated, UpdateAnswered, UpdateRequested
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Gateway
@@ -40,6 +40,17 @@ class PackingGateway:
         if isinstance(event, (EventRaised, RunTerminated)) and not _brings_nothing(event):
             event = await self._packer.pack_slowly(event, await self._key_of(id, execution))
         await self._inner.command(id, execution, event, key)
+
+    async def update(
+        self, id: str, execution: str | None, event: UpdateRequested, is_repeatable: bool
+    ) -> UpdateAnswered:
+        packed = await self._packer.pack_slowly(event, await self._key_of(id, execution))
+        answer = await self._inner.update(id, execution, packed, is_repeatable)
+        return await self._packer.unpack_slowly(answer)  # type: ignore[no-any-return]
+
+    async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
+        found = await self._inner.published(id, execution, name)
+        return await self._codec.unpacked(found) if found is not None else None
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
         state = await self._inner.outcome(id, execution, timeout)

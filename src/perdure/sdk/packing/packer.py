@@ -17,13 +17,15 @@ from perdure.errors import (
     PayloadTampered,
     PayloadTooLarge,
 )
-from perdure.history.actions import CreateChild, CreateDetached, SetStatus
+from perdure.history.actions import AnswerUpdate, CreateChild, CreateDetached, PublishState, SetStatus
 from perdure.history.events import Failure
 from perdure.history.work import Stall
 from perdure.sdk.packing.fields import Part, exchanged, parts
 
 FAILURE = "failure"
 """Encoding of a failure as a payload: message, stack and causes."""
+SHOWN = (SetStatus, PublishState, AnswerUpdate)
+"""What is stored to be looked at is never offloaded: a look reads one row, and a sweep need not search these rows."""
 
 
 class Packer:
@@ -44,7 +46,7 @@ class Packer:
     async def pack_slowly(self, record: Any, key: str | None) -> Any:
         """A record, packed, with its blobs written."""
         key = self._key_of(record, key)
-        offloads = not isinstance(record, SetStatus)  # because lists show it, and are not to fetch blobs for it
+        offloads = not isinstance(record, SHOWN)
         ready: dict[int, Part] = {}
         for part in parts(record):
             if isinstance(part, Payload) and id(part) not in ready:
