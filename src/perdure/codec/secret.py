@@ -9,7 +9,9 @@ T = TypeVar("T")
 MARK = "perdure:secret"
 """The one key of the JSON object by which a stored secret is known where no type tells."""
 ALLOWED = {MARK: True}
-"""The context under which pydantic writes a secret's value; under any other it writes asterisks."""
+REFUSED = {MARK: False}
+"""Contexts under which pydantic writes a secret's value, and under which it refuses. Else it writes asterisks."""
+ADVICE = "secrets are stored encrypted; give the app and its clients codec=Codec(keys=...)"
 _MASK = "***"
 
 
@@ -66,6 +68,7 @@ def _unmarked(given: Any) -> Any:
 def _serialized(secret: Secret[Any], info: Any) -> Any:
     if info.mode != "json":
         return secret
-    if not (info.context or {}).get(MARK):
-        return _MASK
-    return {MARK: secret.reveal()}
+    allowed = (info.context or {}).get(MARK)
+    if allowed is False:
+        raise ValueError(ADVICE)
+    return {MARK: secret.reveal()} if allowed else _MASK

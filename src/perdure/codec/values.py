@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from perdure.codec.secret import ALLOWED, MARK, Secret
+from perdure.codec.secret import ADVICE, ALLOWED, MARK, REFUSED, Secret
 from perdure.errors import InvalidArgument, KeyMissing, NotDecodable, NotEncodable, PayloadTooLarge
 
 JSON = "json"
@@ -69,9 +69,9 @@ def is_packed(payload: Payload) -> bool:
 
 def _enc_hook(value: Any) -> Any:
     if isinstance(value, Secret):
-        raise NotImplementedError("secrets are stored encrypted; give the app and its clients codec=Codec(keys=...)")
+        raise NotImplementedError(ADVICE)
     if hasattr(value, "__pydantic_serializer__"):
-        return Raw(value.__pydantic_serializer__.to_json(value))
+        return Raw(value.__pydantic_serializer__.to_json(value, context=REFUSED))
     if isinstance(value, BaseException):
         raise NotImplementedError("exceptions are raised, not passed")
     if hasattr(value, "__await__"):
