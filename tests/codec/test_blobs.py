@@ -43,10 +43,17 @@ def test_written_read_listed_and_deleted(blobs):
 def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (done.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{fd}'))}"), fsync(fd))
-    )
-    monkeypatch.setattr("pathlib.Path.replace", lambda self, to: (done.append("name"), replace(self, to)))
+
+    def synced(descriptor):
+        done.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    def named(part, name):
+        done.append("name")
+        replace(part, name)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr("pathlib.Path.replace", named)
     asyncio.run(Directory(tmp_path).write(NAME, b"x"))
     steps = [step.split(".")[0] if step.endswith(".part") else step for step in done]
     assert steps == [f"sync {tmp_path.name}", f"sync {'0' * 64}", "name", "sync 20250101"]

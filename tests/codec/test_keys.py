@@ -54,9 +54,8 @@ def test_no_key_is_shown(tmp_path):
 
 
 def test_a_ring_of_other_keys_has_another_fingerprint():
-    assert (
-        len({KeyRing(keys).fingerprint() for keys in ({"a": OLD}, {"a": NEW}, {"b": OLD}, {"a": OLD, "b": NEW})}) == 4
-    )
+    rings = ({"a": OLD}, {"a": NEW}, {"b": OLD}, {"a": OLD, "b": NEW})
+    assert len({KeyRing(keys).fingerprint() for keys in rings}) == 4
 
 
 def test_a_person_has_one_key_that_outlives_the_process(tmp_path):
