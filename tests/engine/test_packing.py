@@ -508,6 +508,43 @@ def test_a_slow_place_holds_up_its_own_run_alone(run, url, tmp_path):
     assert result == 2_000
 
 
+def test_a_close_waits_for_a_turn_whose_blobs_are_on_their_way(run, url, tmp_path):
+    codec = Codec(offload=Slow(tmp_path / "blobs"), offload_above=1_000)
+    produced = []
+
+    def app_of():
+        app = App("packed", store=url, codec=codec)
+
+        @app.activity
+        async def produce() -> str:
+            produced.append(1)
+            return "x" * 900
+
+        @app.activity
+        async def measure(text: str) -> int:
+            return len(text)
+
+        @app.workflow
+        async def bulk() -> int:
+            return await measure(await produce() * 2)
+
+        return app
+
+    first, second = app_of(), app_of()
+
+    async def scenario():
+        async with first:
+            await first.client.workflow("bulk").with_options(id="x").start()
+            async with asyncio.timeout(10):
+                while not produced:
+                    await asyncio.sleep(0.01)
+        async with second:
+            return await second.client.get("x").result(10)
+
+    assert run(scenario) == 1_800
+    assert len(produced) == 1
+
+
 def test_a_closed_place_stalls_and_a_resume_goes_on_when_it_is_open(run, url, tmp_path):
     blobs = Unreliable(tmp_path / "blobs")
     app = bulky(url, Codec(offload=blobs, offload_above=1_000))

@@ -82,7 +82,9 @@ def _tampered(key: str) -> PayloadTampered:
 
 
 def _require_library() -> None:
+    """Import what encryption needs, so that the first payload does not wait for it."""
     try:
-        import cryptography  # noqa: F401 only to see whether it is there
+        import cryptography.hazmat.primitives.ciphers.aead
+        import cryptography.hazmat.primitives.kdf.hkdf  # noqa: F401 because `_derived` finds it loaded
     except ImportError:
         raise InvalidArgument('encryption needs the package cryptography: pip install "perdure[crypto]"') from None

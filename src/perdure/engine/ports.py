@@ -43,3 +43,6 @@ class Executor(Protocol):
 
         Cancelling the task cancels the attempt: a coroutine at once, a thread when it looks.
         """
+
+    async def rest(self, seconds: float) -> None:
+        """Return when no turn is under way that has yet to say what its code asked for, or after `seconds`."""

@@ -106,6 +106,7 @@ class Shard:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self._examiner.stop()
         await self.attempts.drain(drain_seconds)
+        await self.executor.rest(drain_seconds)
         await self.committer.stop(max(drain_seconds, COMMIT_SECONDS_MIN))
         await self.host.stop()
 

@@ -187,6 +187,9 @@ class Worker:
         finally:
             self._attempts.discard(task)
 
+    async def rest(self, seconds: float) -> None:
+        """Turns in this process are over when `advance` returns."""
+
     def _failed(self, activity: Activity[..., Any], work: Attempt, error: BaseException, expired: bool) -> Outcome:
         if isinstance(error, Interrupted):
             return Outcome(failure=self._blocked(activity, error))

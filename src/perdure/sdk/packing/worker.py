@@ -69,6 +69,12 @@ class PackingWorker:
         outcome = await self._worker.attempt(plain, lambda details: beat(self._packed_details(details, key)))
         return await self._packed(outcome, key)
 
+    async def rest(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + seconds
+        while self._tasks and now() < deadline:
+            await asyncio.wait(self._tasks, timeout=deadline - now())
+
     def _packed_details(self, details: Payload | None, key: str | None) -> Payload | None:
         """Never offloaded, because a heartbeat comes from any thread and waits for nothing."""
         return self._packer.codec.pack(details, key, offloads=False)[0] if details is not None else None
