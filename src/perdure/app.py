@@ -232,7 +232,7 @@ class App:
             worker.stop()
             await engine.store.close()
 
-    def _forget(self) -> tuple[Engine | None, Worker | None]:
+    def _forget(self) -> tuple[Engine | None, Worker | PackingWorker | None]:
         engine, worker = self._engine, self._worker
         self._engine = self._worker = self._client = self._loop = None
         return engine, worker

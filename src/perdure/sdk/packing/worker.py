@@ -139,6 +139,10 @@ class PackingRun:
         except Exception as error:  # noqa: BLE001 as above
             return stall_of(error)
 
+    def listening(self) -> dict[int, str]:
+        """As a run without a codec; nothing as long as the replay waits for the next turn."""
+        return self._live.listening()
+
     def close(self) -> None:
         self._closed = True
         self._live.close()
