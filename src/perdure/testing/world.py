@@ -638,9 +638,7 @@ class World:
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
         if isinstance(event, RunResumed):
-            await self._ask(
-                f"the suspension of {role.id}", lambda node: _suspended_or_over(node.gateway, role.id)
-            )
+            await self._ask(f"the suspension of {role.id}", lambda node: _suspended_or_over(node.gateway, role.id))
         key = self._keys.token()
         again = self.plan.happens("twice")
         for _ in range(1 + again):
