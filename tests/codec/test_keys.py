@@ -96,7 +96,8 @@ def test_personal_keys_lie_encrypted_private_and_move_to_a_new_ring_key(tmp_path
     keys = PersonalKeys(KeyRing({"a": OLD}), tmp_path / "keys")
     ada = keys.choose({"person": "ada"}, None)
     secret = keys.secret(ada)
-    file = tmp_path / "keys" / ada
+    _, person, name = ada.split(".")
+    file = tmp_path / "keys" / person / name
     assert secret not in file.read_bytes()
     assert b"ada" not in file.read_bytes()
     assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
@@ -114,3 +115,19 @@ def test_wrong_arguments_are_refused(tmp_path):
         PersonalKeys(KeyRing({"a": OLD}), tmp_path / "file")
     with pytest.raises(InvalidArgument):
         KeyRing({})
+
+
+def test_an_id_from_a_forged_payload_reaches_no_other_file(tmp_path):
+    keys = PersonalKeys(KeyRing({"a": OLD}), tmp_path / "keys")
+    (tmp_path / "other").write_bytes(b"a\nsecret")
+    for id in ("p...", "p.x.y", "p/../other", "p...other", f"p.{'0' * 24}.{'0' * 8}"):
+        with pytest.raises(KeyMissing):
+            keys.secret(id)
+
+
+def test_a_directory_that_cannot_be_written_says_so(tmp_path):
+    keys = PersonalKeys(KeyRing({"a": OLD}), tmp_path / "keys")
+    (tmp_path / "keys").rmdir()
+    (tmp_path / "keys").touch()
+    with pytest.raises((KeyMissing, InvalidArgument), match="keys"):
+        keys.choose({"person": "ada"}, None)

@@ -27,6 +27,8 @@ from perdure import (
     WorkflowFailed,
     activity_context,
     continue_as_new,
+    on_update,
+    set_state,
     set_status,
     wait_for_event,
 )
@@ -74,6 +76,12 @@ def everything(url: str, codec: Codec | None) -> App:
     @app.workflow
     async def main(name: str, generation: int = 1) -> dict:
         set_status({"for": name, "run": generation})
+        set_state({"name": name})
+
+        @on_update("rename")
+        async def rename(other: str) -> str:
+            return f"{other}, not {name}"
+
         if generation == 1:
             await wait_for_event("next")
             continue_as_new(name, 2, keep_events=True)
@@ -94,6 +102,8 @@ def everything(url: str, codec: Codec | None) -> App:
 
 async def drive(app: App, person: str = "ada") -> dict:
     handle = await app.client.workflow("main").with_options(id="x", tags={"person": person}).start(WORD)
+    assert await handle.update("rename", WORD) == f"{WORD}, not {WORD}"
+    assert await handle.query() == {"name": WORD}
     await handle.raise_event("early", {"name": WORD})
     await handle.raise_event("next", WORD)
     child = app.client.get("child")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from perdure.codec.cipher import Cipher
-from perdure.codec.durable import make_directory, remove_durably, write_durably
+from perdure.codec.durable import make_directory, remove_durably, sync_directory, write_durably
 from perdure.codec.keys import KEY_BYTES, KeyRing
 from perdure.errors import InvalidArgument, KeyMissing
 
 _ABOUT = b"perdure person key 1 "
+_PERSONAL = re.compile(r"p\.[0-9a-f]{24}\.[0-9a-f]{8}")
 PREFIX = "p."
-"""Begins the id of a person's key: `p.`, 24 digits of the person's SHA-256, and 8 random ones."""
+"""Begins the id of a person's key, `p.PERSON.RANDOM`: 24 digits of the person's SHA-256, and 8 random ones.
+
+It lies in the file `PERSON/RANDOM`, so that no look for a key reads a directory of all persons.
+"""
 
 
 class PersonalKeys:
@@ -45,10 +50,10 @@ class PersonalKeys:
         return self._key_of(person) if person is not None else self._ring.current
 
     def secret(self, id: str) -> bytes:
-        if not id.startswith(PREFIX):
+        if not _PERSONAL.fullmatch(id):
             return self._ring.secret(id)
         try:
-            changed = (self._directory / id).stat().st_mtime_ns  # because another process may have erased it
+            changed = self._path(id).stat().st_mtime_ns  # because another process may have erased it
             known = self._read.get(id)
             if known is not None and known[0] == changed:
                 return known[1]
@@ -67,40 +72,55 @@ class PersonalKeys:
 
         Other processes notice at their next use. Instances of the person that are not finished stall; terminate them.
         """
-        found = list(self._files(person))
-        for path in found:
-            self._read.pop(path.name, None)
-            remove_durably(path)
+        home = self._directory / _digest(person)
+        found = self._ids(home)
+        for id in found:
+            self._read.pop(id, None)
+            remove_durably(self._path(id))
+        if found:
+            home.rmdir()
+            sync_directory(self._directory)
         return len(found)
 
     def rewrap(self) -> int:
         """Encrypt all personal keys with the ring's current key, so that an older one can be dropped; how many."""
-        found = list(self._files(None))
-        for path in found:
-            self._store(path.name, self._unwrapped(path.name))
+        found = [id for home in self._directory.iterdir() for id in self._ids(home)]
+        for id in found:
+            self._store(id, self._unwrapped(id))
         return len(found)
 
     def fingerprint(self) -> str:
         return self._ring.fingerprint()
 
     def _key_of(self, person: str) -> str:
-        existing = min((path.name for path in self._files(person)), default=None)
+        home = self._directory / _digest(person)
+        existing = min(self._ids(home), default=None)
         if existing is not None:
             return existing
         # random digits, because a person who comes back after an erasure must not meet the old payloads
         id = f"{_prefix(person)}{secrets.token_hex(4)}"
-        self._store(id, secrets.token_bytes(KEY_BYTES))
+        try:
+            make_directory(home, private=True)
+            self._store(id, secrets.token_bytes(KEY_BYTES))
+            sync_directory(self._directory)
+        except OSError as error:
+            raise KeyMissing(f"a person's key cannot be written to {os.fspath(home)!r}: {error}") from error
         return id
 
-    def _files(self, person: str | None) -> Iterator[Path]:
-        return self._directory.glob(f"{_prefix(person)}*[0-9a-f]")
+    def _ids(self, home: Path) -> list[str]:
+        """The ids of the keys in a person's directory."""
+        return [f"{PREFIX}{home.name}.{path.name}" for path in home.glob("*[0-9a-f]")] if home.is_dir() else []
+
+    def _path(self, id: str) -> Path:
+        _, person, name = id.split(".")
+        return self._directory / person / name
 
     def _store(self, id: str, secret: bytes) -> None:
         wrapped = self._cipher.encrypt(self._ring.current, secret, _ABOUT + id.encode())
-        write_durably(self._directory / id, self._ring.current.encode() + b"\n" + wrapped)
+        write_durably(self._path(id), self._ring.current.encode() + b"\n" + wrapped)
 
     def _unwrapped(self, id: str) -> bytes:
-        wrapping, _, wrapped = (self._directory / id).read_bytes().partition(b"\n")
+        wrapping, _, wrapped = self._path(id).read_bytes().partition(b"\n")
         return self._cipher.decrypt(wrapping.decode("ascii", "replace"), wrapped, _ABOUT + id.encode())
 
     def __repr__(self) -> str:
@@ -109,4 +129,8 @@ class PersonalKeys:
 
 def _prefix(person: str | None) -> str:
     """How the ids of a person's keys begin; those of everybody's for None."""
-    return PREFIX if person is None else f"{PREFIX}{hashlib.sha256(person.encode()).hexdigest()[:24]}."
+    return PREFIX if person is None else f"{PREFIX}{_digest(person)}."
+
+
+def _digest(person: str) -> str:
+    return hashlib.sha256(person.encode()).hexdigest()[:24]

@@ -18,6 +18,8 @@ from perdure.sdk.client import Gateway
 from perdure.sdk.packing.packer import Packer
 from perdure.stores.contract import Query
 
+INPUT_LOOKS_MAX = 3
+"""How often the input of an instance is looked for that shows none."""
 SWEEP_LOOKS = 2
 """How often the store is searched before a blob is deleted, because a reference may pass from an instance that a look
 has not come to yet to one that it has left behind."""
@@ -114,10 +116,21 @@ class PackingGateway:
         if keys is None or not keys.is_personal:
             return self._codec.key_for(None, None)
         try:
-            state = await self._inner.state(id, execution)
+            tags, input = await self._input(id, execution)
         except InstanceNotFound:
-            return self._codec.key_for(None, None)  # because the command itself tells what becomes of it
-        return await self._key(state.tags, state.input.key if state.input is not None else None)
+            if execution is None:
+                raise  # because it may be there a moment later, and then the key has to be its person's
+            return self._codec.key_for(None, None)  # because what is for an execution that is gone is never written
+        return await self._key(tags, input.key if input is not None else None)
+
+    async def _input(self, id: str, execution: str | None) -> tuple[dict[str, str] | None, Payload | None]:
+        """Tags and input of an instance; looked for again while its start passes from its mail into its history."""
+        for _ in range(INPUT_LOOKS_MAX - 1):
+            state = await self._inner.state(id, execution)
+            if state.input is not None:
+                return state.tags, state.input
+        state = await self._inner.state(id, execution)
+        return state.tags, state.input
 
     def __repr__(self) -> str:
         return f"<PackingGateway {self._codec!r} to {self._inner!r}>"
