@@ -686,6 +686,28 @@ def test_a_sweep_takes_what_nothing_refers_to_and_nothing_else(run, url, tmp_pat
     assert {path.parent.name for path in (tmp_path / "blobs").glob("*/*")} == {day}  # because purge_all sweeps
 
 
+def test_what_a_schedule_keeps_is_packed_and_not_swept(run, url, tmp_path):
+    codec = Codec(keys=KeyRing({"k1": KEY1}), offload=tmp_path / "blobs", offload_above=100, clock=Earlier(5))
+    app = App("packed", store=url, codec=codec)
+
+    @app.workflow
+    async def size(text: str) -> int:
+        return len(text)
+
+    async def scenario():
+        async with app:
+            schedule = await size.with_schedule("nightly", every=3_600, start=datetime(2200, 1, 1, tzinfo=UTC)).create(
+                WORD * 500
+            )
+            assert await app.client.sweep() == 0
+            handle = await schedule.trigger()
+            assert handle is not None
+            return await handle.result(10), (await schedule.describe()).input
+
+    assert run(scenario) == (500 * len(WORD), WORD * 500)
+    assert files_with(tmp_path, WORD) == []
+
+
 CRASHER = """
 import asyncio, os, signal, sys
 from perdure import App, Codec

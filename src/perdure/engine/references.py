@@ -18,7 +18,7 @@ async def unreferenced(store: EngineStore, names: set[str]) -> set[str]:
     shards = {app: await store.shards(app) for app in await store.apps()}
     cursor: str | None = None
     while left:
-        page = await store.find(Query(), cursor, PAGE)
+        page = await store.find(Query(kind=None), cursor, PAGE)
         for head in page.heads:
             for loaded in await store.load(_shard(shards[head.app], head), [head.id]):
                 left.difference_update(found.decode() for part in _parts(loaded) for found in _NAME.findall(part))

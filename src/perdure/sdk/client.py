@@ -332,7 +332,7 @@ class UntypedWorkflow:
             jitter=jitter,
             catch_up=catch_up,
             if_exists=if_exists,
-            encoded=encode_arguments,
+            encoded=self._client.writer.encode_arguments,
             client=lambda: self._client,
             declare=None,
         )

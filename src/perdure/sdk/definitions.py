@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 import msgspec
 
-from perdure.codec import NOTHING, Payload, Signature
+from perdure.codec import NOTHING, Payload, Signature, encode_arguments
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, NotDeterministic, NotStarted
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, CreateDetached, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
