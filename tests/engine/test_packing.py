@@ -305,7 +305,7 @@ def greeter(url: str, codec: Codec | None, gate: list[str] | None = None) -> App
 @pytest.mark.parametrize(
     "codec, reason",
     [
-        (None, "payload-not-decodable"),
+        (None, "key-missing"),
         (Codec(keys=KeyRing({"k2": KEY2})), "key-missing"),
         (Codec(keys=KeyRing({"k1": KEY2})), "payload-tampered"),
         (Codec(compress=True), "key-missing"),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from perdure.codec import NOTHING, PLAIN, Payload, Writer
-from perdure.errors import NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
+from perdure.errors import KeyMissing, NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
@@ -28,7 +28,11 @@ THREADS = 32
 """Threads for `def` activities unless the app says otherwise."""
 
 
-_OBSTACLES: dict[type, str] = {PayloadTooLarge: "payload-too-large", NotDecodable: "payload-not-decodable"}
+_OBSTACLES: dict[type, str] = {
+    PayloadTooLarge: "payload-too-large",
+    NotDecodable: "payload-not-decodable",
+    KeyMissing: "key-missing",
+}
 """Reasons of a stall by what the code met."""
 
 
