@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from perdure import events as events
 from perdure.app import App, Client
+from perdure.codec import Codec, KeyRing, PersonalKeys, Secret
 from perdure.errors import (
     ActivityFailed,
     ActivityTimedOut,
@@ -61,6 +62,7 @@ __all__ = [
     "ApplicationError",
     "ChildWorkflowFailed",
     "Client",
+    "Codec",
     "CompensationFailed",
     "Explanation",
     "ExternalEvent",
@@ -68,8 +70,10 @@ __all__ = [
     "InstanceExists",
     "InstanceNotFound",
     "InstanceState",
+    "KeyRing",
     "Outbox",
     "PerdureError",
+    "PersonalKeys",
     "Retry",
     "Saga",
     "Schedule",
@@ -77,6 +81,7 @@ __all__ = [
     "ScheduleNotFound",
     "ScheduleRun",
     "ScheduleState",
+    "Secret",
     "Status",
     "Transaction",
     "Update",

@@ -11,11 +11,13 @@ from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from perdure.clock import SystemClock
+from perdure.codec import PLAIN, Codec, Writer
 from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.engine.quarantine import QUARANTINE_DEATHS, QUARANTINE_DEATHS_MIN
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
 from perdure.sdk.client import Client as _Client
+from perdure.sdk.client import Gateway
 from perdure.sdk.definitions import (
     Activity,
     Definitions,
@@ -28,6 +30,8 @@ from perdure.sdk.definitions import (
 )
 from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.options import Retry, call_options, checked_name
+from perdure.sdk.packing.gateway import PackingGateway
+from perdure.sdk.packing.worker import PackingWorker
 from perdure.sdk.transactions import Outbox, Transaction
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
@@ -63,16 +67,20 @@ class App:
     """Workflows and activities under one app id.
 
     `store` is a URL ("sqlite:///shop.db"; default $PERDURE_STORE, else sqlite:///<id>.db) or a store object.
-    `async with app:` runs the engine in this process; see `SETTINGS` for the settings.
+    `codec` packs its payloads: compressed, encrypted, offloaded. `async with app:` runs the engine in this process; see
+    `SETTINGS` for the settings.
     """
 
-    def __init__(self, id: str, *, store: str | EngineStore | None = None, **settings: Any) -> None:
+    def __init__(
+        self, id: str, *, store: str | EngineStore | None = None, codec: Codec | None = None, **settings: Any
+    ) -> None:
         self.id = checked_name(id)
+        self.codec = _checked_codec(codec)
         self._store = store
         self._settings = _checked_settings(settings)
         self._definitions = Definitions()
         self._engine: Engine | None = None
-        self._worker: Worker | None = None
+        self._worker: Worker | PackingWorker | None = None
         self._client: _Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -181,7 +189,7 @@ class App:
         from perdure.stores.sql.outbox import SqlCarrier
         from perdure.stores.sql.sqlite import lent
 
-        return Outbox(self.id, SqlCarrier(lent(connection)), SystemClock())
+        return Outbox(self.id, SqlCarrier(lent(connection)), SystemClock(), self.codec)
 
     def include(self, other: App | types.ModuleType) -> Self:
         """Add what another App, or the Apps and definitions of a module, have registered."""
@@ -213,7 +221,7 @@ class App:
             raise InvalidArgument(f"app {self.id!r} is open already; open it once per process")
         settings = self._settings
         used = open_store(store or self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db")
-        worker = Worker(self.id, self._definitions, settings["threads"])
+        worker = _worker(self.id, self._definitions, settings["threads"], self.codec)
         engine = Engine(
             self.id,
             used,
@@ -232,7 +240,8 @@ class App:
             worker.stop()
             await used.close()
             raise
-        self._engine, self._worker, self._client = engine, worker, _Client(engine.operations)
+        self._client = _Client(_gateway(engine, self.codec), writer=_writer(self.codec))
+        self._engine, self._worker = engine, worker
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         if self._definitions.schedules:
             await self._make_schedules()
@@ -285,7 +294,7 @@ class App:
             worker.stop()
             await engine.store.close()
 
-    def _forget(self) -> tuple[Engine | None, Worker | None]:
+    def _forget(self) -> tuple[Engine | None, Worker | PackingWorker | None]:
         engine, worker = self._engine, self._worker
         self._engine = self._worker = self._client = self._loop = None
         return engine, worker
@@ -324,12 +333,21 @@ class App:
 class Client(_Client):
     """Drives the instances on a store from outside: `async with Client("sqlite:///shop.db") as client`.
 
-    `app_id` may be left out if the store holds one app. A `caretaker` owns the app while no other process does, so that
-    commands which need none of its code (terminate, suspend) take effect at once and not when a worker starts.
+    `app_id` may be left out if the store holds one app. `codec` is the app's, where it has one. A `caretaker` owns the
+    app while no other process does, so that commands which need none of its code (terminate, suspend) take effect at
+    once and not when a worker starts.
     """
 
-    def __init__(self, store: str | EngineStore, *, app_id: str | None = None, caretaker: bool = False) -> None:
+    def __init__(
+        self,
+        store: str | EngineStore,
+        *,
+        app_id: str | None = None,
+        caretaker: bool = False,
+        codec: Codec | None = None,
+    ) -> None:
         self._store_given = store
+        self._codec = _checked_codec(codec)
         self._app_id = app_id
         self._caretaker = caretaker
         self._engine: Engine | None = None
@@ -345,7 +363,7 @@ class Client(_Client):
             await store.close()
             raise
         self._engine = engine
-        super().__init__(engine.operations)
+        super().__init__(_gateway(engine, self._codec), writer=_writer(self._codec))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -359,7 +377,7 @@ class Client(_Client):
         return self._engine is not None and self._engine.is_owner
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_gateway", "_clock", "_forks"):
+        if name in ("_gateway", "_clock", "_forks", "writer"):
             raise NotOpen("the client is not open; write `async with Client(...) as client:`")
         raise AttributeError(name)
 
@@ -414,6 +432,25 @@ def open_store(given: str | EngineStore, *, read_only: bool = False) -> EngineSt
 
         return sqlite.open_store(given, read_only=read_only)
     raise InvalidArgument(f"store {given!r}: the address begins with sqlite:///FILE or is memory:")
+
+
+def _checked_codec(codec: Codec | None) -> Codec | None:
+    if codec is not None and not isinstance(codec, Codec):
+        raise InvalidArgument(f"codec is a {type(codec).__name__}; give a Codec(...)")
+    return codec
+
+
+def _worker(app: str, definitions: Definitions, threads: int, codec: Codec | None) -> Worker | PackingWorker:
+    worker = Worker(app, definitions, threads, writer=_writer(codec))
+    return PackingWorker(worker, codec) if codec is not None else worker
+
+
+def _gateway(engine: Engine, codec: Codec | None) -> Gateway:
+    return PackingGateway(engine.operations, codec) if codec is not None else engine.operations
+
+
+def _writer(codec: Codec | None) -> Writer:
+    return codec.writer if codec is not None else PLAIN
 
 
 def _only_app(apps: list[str]) -> str:

@@ -5,6 +5,9 @@ PerdureError
 │   ├── InvalidArgument      1001   an argument has a value that cannot be used
 │   ├── NotEncodable         1002   a value cannot be stored as a payload
 │   ├── NotDecodable         1003   a payload does not fit the type that is asked for
+│   │   ├── KeyMissing       1630   the key of an encrypted payload is not here, or was erased
+│   │   ├── PayloadTampered  1631   what is stored is not what was written, or its key is another one
+│   │   └── BlobMissing      1632   what holds an offloaded payload is not there
 │   ├── AlreadyRegistered    1004   two functions under one name
 │   ├── NotDeterministic     1005   workflow code that could not be replayed (found by the lint)
 │   ├── NotStarted           1006   a workflow was called where only `.start()` makes it durable
@@ -41,7 +44,8 @@ PerdureError
 │   ├── StoreNotUsable       1405   the address or the place cannot hold a store
 │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
 │   ├── StoreRolledBack      1407   the store is older than what was seen of it
-│   └── Fenced               1408   the lease of the shard is somebody else's
+│   ├── Fenced               1408   the lease of the shard is somebody else's
+│   └── BlobsUnavailable     1409   the place of offloaded payloads did not write or read
 ├── ScheduleError                   a schedule is not as the call needs it
 │   ├── ScheduleNotFound     1610   no schedule has this id
 │   └── ScheduleExists       1611   a schedule has the id
@@ -92,6 +96,18 @@ class NotEncodable(UsageError, TypeError):
 
 class NotDecodable(UsageError, ValueError):
     code = "PERDURE-1003"
+
+
+class KeyMissing(NotDecodable):
+    code = "PERDURE-1630"
+
+
+class PayloadTampered(NotDecodable):
+    code = "PERDURE-1631"
+
+
+class BlobMissing(NotDecodable):
+    code = "PERDURE-1632"
 
 
 class AlreadyRegistered(UsageError):
@@ -283,6 +299,10 @@ class StoreRolledBack(StoreError):
 
 class Fenced(StoreError):
     code = "PERDURE-1408"
+
+
+class BlobsUnavailable(StoreError):
+    code = "PERDURE-1409"
 
 
 class ScheduleError(PerdureError):

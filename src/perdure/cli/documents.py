@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.clock import to_datetime
-from perdure.codec import Payload, decode
+from perdure.codec import Payload, decode, is_packed, readable
 from perdure.errors import NotDecodable, OutcomeError, RemoteError
 from perdure.history.events import Failure
 from perdure.history.state import Explanation
@@ -116,6 +116,8 @@ _LAST_INSTANT = 253_402_300_799_000_000
 
 
 def _value(payload: Payload) -> Any:
+    if is_packed(payload):
+        return str(readable(payload))
     try:
         return decode(payload)
     except (NotDecodable, ValueError):

@@ -35,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "resume": steering.resume,
     "terminate": steering.terminate,
     "purge": steering.purge,
+    "sweep": steering.sweep,
     "rerun": starting.rerun,
     "lint": lint.lint,
     "replay": replay.replay,

@@ -16,7 +16,7 @@ from perdure.cli.looking import Filters, InstanceArgument, find, require_unfinis
 from perdure.cli.target import Target
 from perdure.cli.values import json_value
 from perdure.errors import InvalidArgument
-from perdure.sdk.client import Handle
+from perdure.sdk.client import SWEEP_DAYS, Handle
 from perdure.stores.contract import FINISHED, Status
 
 EFFECT_SECONDS = 10.0
@@ -152,6 +152,18 @@ async def purge(
         for_finished=True,
     )
     return await _steer(steering, ids, selection, filters, target)
+
+
+async def sweep(
+    *,
+    target: Target,
+    days: Annotated[int, typer.Option("--days", min=SWEEP_DAYS, help="Leave what is younger.")] = SWEEP_DAYS,
+) -> int:
+    """Delete offloaded payloads that nothing in the store refers to any more; needs --codec."""
+    async with target.client() as client:
+        count = await client.sweep(days=days)
+    _tell(target, {"command": "sweep", "count": count}, f"{count:,} offloaded payloads deleted")
+    return 0
 
 
 async def _steer(

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import logging
 import os
 import signal
 import sys
 import threading
-import traceback
 from datetime import UTC, datetime
-from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from perdure.app import App
 from perdure.cli import screen
+from perdure.cli.modules import named
 from perdure.cli.target import JsonOption, StoreOption
-from perdure.errors import InvalidArgument, PerdureError
+from perdure.errors import InvalidArgument
 
 ROLE_LOOK_SECONDS = 0.1
 """How often the worker looks whether it owns the store."""
@@ -113,41 +111,13 @@ class Service:
 
 def load(address: str) -> App:
     """The App at `module:attribute`; the working directory comes first. Raises InvalidArgument."""
-    name, colon, attribute = address.partition(":")
-    if not name or not colon or not attribute:
-        raise InvalidArgument(f"{address!r} is no MODULE:APP; write shop:app for `app` in shop.py")
-    sys.path.insert(0, os.getcwd())
-    module = _imported(name)
-    found: Any = module
-    for step in attribute.split("."):
-        found = getattr(found, step, None)
+    module, found = named(address, "MODULE:APP")
     if isinstance(found, App):
         return found
+    name = address.partition(":")[0]
     apps = ", ".join(f"{name}:{each}" for each, value in vars(module).items() if isinstance(value, App))
     what = "has no such attribute" if found is None else f"is no App but a {type(found).__name__}"
     raise InvalidArgument(f"{address!r} {what}; the Apps of the module are: {apps or 'none'}")
-
-
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except PerdureError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise InvalidArgument(f"there is no module {name!r} in {os.getcwd()} or on sys.path") from error
-        raise _not_imported(name, error) from error
-    except (Exception, SystemExit) as error:  # because a module may do anything when it is imported
-        raise _not_imported(name, error) from error
-
-
-def _not_imported(name: str, error: BaseException) -> InvalidArgument:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if len(frames) > 1 else ""
-    if isinstance(error, SyntaxError):
-        where = f" at {error.filename}:{error.lineno}"
-    told = error.msg if isinstance(error, SyntaxError) else str(error)
-    return InvalidArgument(f"module {name!r} cannot be imported: {type(error).__name__}: {told}{where}")
 
 
 def _leave_threads() -> None:

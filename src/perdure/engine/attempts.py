@@ -12,7 +12,7 @@ from perdure.codec import Payload
 from perdure.engine.ports import Executor
 from perdure.history.events import Failure
 from perdure.history.options import decode_options
-from perdure.history.work import Attempt, Outcome
+from perdure.history.work import Attempt, Outcome, Stall
 from perdure.stores.contract import Wait
 
 SLOTS = 1_000
@@ -21,8 +21,8 @@ HEARTBEAT_LOOK_SECONDS = 0.2
 DETAILS_FLUSH_SECONDS = 1.0
 """Heartbeat details are written at most this often for each attempt."""
 
-Ended = Callable[["Running", Outcome], None]
-Transact = Callable[["Running", Callable[[Any], Outcome]], Awaitable[Outcome | None]]
+Ended = Callable[["Running", "Outcome | Stall"], None]
+Transact = Callable[["Running", Callable[[Any], Outcome]], Awaitable["Outcome | None"]]
 Flush = Callable[["Running", Payload], None]
 
 
@@ -163,16 +163,18 @@ class Attempts:
             running.options.timeout,
             wait.details,
         )
-        outcome: Outcome | None = None
+        outcome: Outcome | Stall | None = None
         try:
             outcome = await self._executor.attempt(work, running.beat)
-            if outcome.step is not None:
+            if isinstance(outcome, Outcome) and outcome.step is not None:
                 outcome = await self._transact(running, outcome.step)
         except asyncio.CancelledError:
             if not running.cancelled:
                 self._free(running)
                 raise
         self._free(running)
+        if isinstance(outcome, Stall):
+            self._calls.pop(running.address, None)  # because it is to run again when the stall is over
         if not running.cancelled and outcome is not None:
             self._ended(running, outcome)
 

@@ -13,7 +13,7 @@ from perdure.actors.message import Message
 from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
-from perdure.engine.reports import REPORTS, AttemptFailed, HeartbeatSeen, failed, unasked
+from perdure.engine.reports import REPORTS, AttemptBlocked, AttemptFailed, HeartbeatSeen, failed, unasked
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold, is_quarantined
 from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
@@ -217,10 +217,12 @@ class Instance:
         if (self._asleep or self.head.stalled is not None or self._services.commands_only) and self._is_held(batch):
             self._hold(batch, None)
             return
-        corrupt = next((message.event for message in batch if isinstance(message.event, Exception)), None)
-        if corrupt is not None and not goes_without_code({type(message.event) for message in batch}):
-            self._hold(batch, Stall("mail-corrupt", f"mail of {self.id!r} cannot be read: {corrupt}"))
-            return
+        obstacle = next((message for message in batch if isinstance(message.event, _OBSTACLES)), None)
+        if obstacle is not None and not goes_without_code({type(message.event) for message in batch}):
+            stall = self._stall_for(obstacle)
+            if stall is not None:
+                self._hold(batch, stall)
+                return
         accepted = self._accepted = self._accept(batch)
         if not accepted:
             self._commit(Draft(self.head, self.waits, self._at))
@@ -232,6 +234,14 @@ class Instance:
             self._commit(self._settle([]))
         else:
             self._execute([event for event in accepted if type(event) not in REPORTS])
+
+    def _stall_for(self, obstacle: Message) -> Stall | None:
+        """Why the run stands still for a message; None if the message is of a call that is no longer open."""
+        event, head = obstacle.event, self.head
+        if not isinstance(event, AttemptBlocked):
+            return Stall("mail-corrupt", f"mail of {self.id!r} cannot be read: {event}")
+        is_current = (obstacle.execution, obstacle.generation) == (head.execution, head.generation)
+        return event.stall if is_current and event.number in self.waits else None
 
     def _needs_no_code(self, accepted: list[Any]) -> bool:
         if self.head.status in FINISHED:
@@ -316,6 +326,8 @@ class Instance:
         if event.number in answered or (type(event) is AttemptFailed and event.attempt < wait.attempt):
             self._services.count(Verdict.STALE)  # because the attempt was run twice, and its first end counted
             return []
+        if type(event) is AttemptBlocked:
+            return []  # because the run ends in this very turn
         if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
             return [event]
         answered.add(event.number)
@@ -728,6 +740,10 @@ class Instance:
 
 _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
+
+
+_OBSTACLES = (Exception, AttemptBlocked)
+"""Messages that may make the instance stand still: mail that cannot be read, and an attempt that cannot be made."""
 
 
 _STALLING = {

@@ -16,6 +16,7 @@ from perdure.engine.answers import Answers
 from perdure.engine.diagnosis import explain
 from perdure.engine.instance import Instance, already_exists
 from perdure.engine.node import Node
+from perdure.engine.references import unreferenced
 from perdure.engine.shard import Shard
 from perdure.errors import (
     EventNotRerunnable,
@@ -56,6 +57,8 @@ START_PAUSE_SECONDS = 0.002
 
 class Operations:
     """Fulfils the client's port for the instances of one engine's app."""
+
+    offloads = False
 
     def __init__(self, engine: Node) -> None:
         self._engine = engine
@@ -283,6 +286,12 @@ class Operations:
 
     async def holder(self) -> str | None:
         return await self._store.holder(self._engine.app)
+
+    async def unreferenced(self, names: set[str]) -> set[str]:
+        return await unreferenced(self._store, names)
+
+    async def sweep(self, days: int) -> int:
+        raise InvalidArgument("nothing is offloaded here; a sweep needs an app or client with Codec(offload=...)")
 
     async def explain(self, id: str) -> Explanation:
         return await explain(self._store, self._engine.app, self._engine.shard_of, await self._head(id, None))

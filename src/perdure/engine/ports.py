@@ -36,8 +36,13 @@ class Executor(Protocol):
     def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning. One that `is_new` and names no version takes the latest."""
 
-    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome]:
+    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome | Stall]:
         """Run one attempt in the calling task; `beat` takes its heartbeats, from any thread.
+
+        A Stall means that its payloads cannot be read or written here: the run stands still until they can.
 
         Cancelling the task cancels the attempt: a coroutine at once, a thread when it looks.
         """
+
+    async def rest(self, seconds: float) -> None:
+        """Return when no turn is under way that has yet to say what its code asked for, or after `seconds`."""

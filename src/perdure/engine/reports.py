@@ -7,7 +7,7 @@ from typing import Any
 from perdure.actors.message import Message
 from perdure.engine.attempts import Running
 from perdure.history.events import ActivityCompleted, ActivityFailed, Event, Failure, RunResumed, encode_event
-from perdure.history.work import Outcome
+from perdure.history.work import Outcome, Stall
 from perdure.stores.contract import Mail
 
 
@@ -28,18 +28,27 @@ class HeartbeatSeen(Event, frozen=True):
     details: Any
 
 
-REPORTS = (AttemptFailed, HeartbeatSeen)
+class AttemptBlocked(Event, frozen=True):
+    """An attempt cannot be made here, because its payloads cannot be read or written."""
+
+    number: int
+    stall: Stall
+
+
+REPORTS = (AttemptFailed, HeartbeatSeen, AttemptBlocked)
 """Events that live on this node alone."""
 ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
-UNKEPT = (HeartbeatSeen, RunResumed)
+UNKEPT = (HeartbeatSeen, AttemptBlocked, RunResumed)
 """Events that are worth nothing later, and so are not kept as mail."""
 
 
-def report(running: Running, outcome: Outcome, at: int) -> Message:
+def report(running: Running, outcome: Outcome | Stall, at: int) -> Message:
     """The message to the run about an attempt that ended."""
     _, execution, generation, number = running.address
     event: Any
-    if outcome.failure is None:
+    if isinstance(outcome, Stall):
+        event = AttemptBlocked(at=at, number=number, stall=outcome)
+    elif outcome.failure is None:
         event = ActivityCompleted(
             at=at,
             number=number,

@@ -106,6 +106,7 @@ class Shard:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self._examiner.stop()
         await self.attempts.drain(drain_seconds)
+        await self.executor.rest(drain_seconds)
         await self.committer.stop(max(drain_seconds, COMMIT_SECONDS_MIN))
         await self.host.stop()
 
@@ -195,7 +196,7 @@ class Shard:
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
-    def _attempt_ended(self, running: Running, outcome: Outcome) -> None:
+    def _attempt_ended(self, running: Running, outcome: Outcome | Stall) -> None:
         self.host.tell(running.address[0], report(running, outcome, self.clock.now()))
 
     def _attempt_beaten(self, running: Running, details: Payload) -> None:

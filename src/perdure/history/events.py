@@ -50,7 +50,7 @@ class Parent(Record, frozen=True):
 
 
 class Failure(Record, frozen=True):
-    """An error as text, with its chain of causes."""
+    """An error as text, with its chain of causes. `packed` is the whole failure where its text is kept encrypted."""
 
     type: str
     message: str
@@ -58,6 +58,7 @@ class Failure(Record, frozen=True):
     cause: Failure | None = None
     non_retryable: bool = False
     properties: dict[str, Any] | None = None
+    packed: Payload | None = None
 
 
 class InstanceEnded(Record, frozen=True, tag="ended"):

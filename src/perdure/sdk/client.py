@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overloa
 import msgspec
 
 from perdure.clock import Clock, SystemClock, forks, to_datetime, to_microseconds
-from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.codec import PLAIN, Payload, Writer, decode, encode, readable
 from perdure.errors import (
     ForkedEngine,
     InstanceNotFound,
@@ -61,6 +61,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 LIST_PAGE = 100
 """Instances that one page of `Client.list` reads."""
+SWEEP_DAYS = 2
+"""Offloaded payloads of younger days are never swept, because what refers to them may be about to be written."""
 BATCH_CONCURRENCY = 32
 """How many instances a batch operation works on at once."""
 
@@ -70,6 +72,10 @@ class Gateway(Protocol):
 
     `execution` pins a call to one execution; None means the newest.
     """
+
+    @property
+    def offloads(self) -> bool:
+        """Whether payloads may lie in blobs, and so have to be swept."""
 
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         """Begin an instance; (instance id, execution id) when it is durable. Raises InstanceExists."""
@@ -113,6 +119,12 @@ class Gateway(Protocol):
 
     async def holder(self) -> str | None:
         """Which process runs the app, for people to read; None: nobody."""
+
+    async def unreferenced(self, names: set[str]) -> set[str]:
+        """Those of the names that stand nowhere in the store, whichever app's."""
+
+    async def sweep(self, days: int) -> int:
+        """Delete blobs that are `days` old or older and that nothing refers to; how many. Raises InvalidArgument."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +211,7 @@ class Handle(Generic[R]):
             at=self._client.now(),
             key=f"update.{checked_id(id)}" if id is not None else self._client.fresh_key(),
             name=checked_name(name, "an update's name"),
-            data=encode(data),
+            data=self._client.writer.encode(data),
         )
         async with asyncio.timeout(timeout):
             answer = await self._client.gateway.update(self.id, self.execution_id, request, id is not None)
@@ -210,7 +222,7 @@ class Handle(Generic[R]):
     async def raise_event(self, name: str | ExternalEvent[Any], data: Any = None) -> None:
         """Send an external event; returns when it is durable. An instance that is finished ignores it."""
         name = name_of(name, "an event's name")
-        await self._send(EventRaised(at=self._client.now(), name=name, data=encode(data)))
+        await self._send(EventRaised(at=self._client.now(), name=name, data=self._client.writer.encode(data)))
 
     async def cancel(self, reason: str = "") -> None:
         """Deliver CancelledError to the workflow, so that its compensations run."""
@@ -227,7 +239,8 @@ class Handle(Generic[R]):
     async def terminate(self, output: Any = None, recursive: bool = True) -> None:
         """End the instance at once, and its children if `recursive`. No code of it runs any more."""
         _flag("recursive", recursive)
-        await self._send(RunTerminated(at=self._client.now(), output=encode(output), recursive=recursive))
+        payload = self._client.writer.encode(output)
+        await self._send(RunTerminated(at=self._client.now(), output=payload, recursive=recursive))
 
     async def purge(self, recursive: bool = True) -> int:
         """Delete the finished instance, and its finished children if `recursive`; how many went."""
@@ -243,7 +256,7 @@ class Handle(Generic[R]):
         if id is not None:
             checked_id(id)
         replace = input is not msgspec.UNSET
-        payload = encode_arguments((input,), {}) if replace else None
+        payload = self._client.writer.encode_arguments((input,), {}) if replace else None
         new_id, execution = await self._client.gateway.rerun(self.id, from_event, id, payload, replace)
         return Handle(self._client, new_id, execution, self._type)
 
@@ -319,22 +332,24 @@ class UntypedWorkflow:
             jitter=jitter,
             catch_up=catch_up,
             if_exists=if_exists,
-            encoded=encode_arguments,
+            encoded=self._client.writer.encode_arguments,
             client=lambda: self._client,
             declare=None,
         )
 
     async def start(self, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Begin an instance; its handle once it is durable."""
-        id, execution = await self._client.gateway.start(self.name, encode_arguments(args, kwargs), self._options)
+        payload = self._client.writer.encode_arguments(args, kwargs)
+        id, execution = await self._client.gateway.start(self.name, payload, self._options)
         return Handle(self._client, id, execution)
 
 
 class Client:
     """Starts, finds and steers instances through a gateway."""
 
-    def __init__(self, gateway: Gateway, clock: Clock | None = None) -> None:
+    def __init__(self, gateway: Gateway, clock: Clock | None = None, writer: Writer = PLAIN) -> None:
         self._gateway = gateway
+        self.writer = writer
         self._clock = clock or SystemClock()
         self._forks = forks()
         self._loop = _get_running_loop()
@@ -441,8 +456,14 @@ class Client:
         return await self._each(lambda handle: handle.resume(reason), _UNFINISHED, filters)
 
     async def purge_all(self, recursive: bool = True, **filters: Any) -> int:
-        """Purge the finished instances that `list` would give; how many, with their children."""
-        return await self._each(lambda handle: handle.purge(recursive), _FINISHED, filters)
+        """Purge the finished instances that `list` would give; how many, with their children.
+
+        A client that offloads sweeps what they leave behind.
+        """
+        count = await self._each(lambda handle: handle.purge(recursive), _FINISHED, filters)
+        if count and self.gateway.offloads:
+            await self.gateway.sweep(SWEEP_DAYS)
+        return count
 
     async def _each(self, work: Any, statuses: tuple[Status, ...], filters: dict[str, Any]) -> int:
         if filters.get("status") is None:
@@ -459,6 +480,14 @@ class Client:
                 return count if isinstance(count, int) else 1
 
         return sum(await asyncio.gather(*(one(id) for id in ids)))
+
+    async def sweep(self, *, days: int = SWEEP_DAYS) -> int:
+        """Delete offloaded payloads that nothing refers to: of purged instances, and those that crashes left; how many.
+
+        What is of younger days than `days` ago (UTC, at least 2) is left. It reads the whole store. Raises
+        InvalidArgument without a codec that offloads.
+        """
+        return await self.gateway.sweep(checked_count("days", days, SWEEP_DAYS))
 
     async def holder(self) -> str | None:
         """Which process runs the app's workflows, for people to read; None: nobody does."""
@@ -504,9 +533,9 @@ def shown(state: InstanceState) -> State:
         created=to_datetime(state.created),
         updated=to_datetime(state.updated),
         finished=to_datetime(state.finished) if state.finished is not None else None,
-        input=decode(state.input),
-        output=decode(state.output),
-        custom_status=decode(state.custom_status),
+        input=readable(state.input),
+        output=readable(state.output),
+        custom_status=readable(state.custom_status),
         failure=outcome_error(state) if state.is_finished and state.status != Status.COMPLETED else None,
         tags=state.tags or {},
         parent=state.parent,

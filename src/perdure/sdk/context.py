@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar, overload
 
 from perdure.clock import to_datetime
-from perdure.codec import Payload, decode, encode
+from perdure.codec import Payload, Writer, decode
 from perdure.errors import OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt
@@ -225,10 +225,11 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
 class ActivityInfo:
     """The attempt whose code is asking."""
 
-    __slots__ = ("_beat", "_cancelled", "_work", "is_keyed")
+    __slots__ = ("_beat", "_cancelled", "_work", "_writer", "is_keyed")
 
-    def __init__(self, work: Attempt, beat: Callable[[Payload | None], None]) -> None:
+    def __init__(self, work: Attempt, beat: Callable[[Payload | None], None], writer: Writer) -> None:
         self._work = work
+        self._writer = writer
         self._beat = beat
         self._cancelled = False
         self.is_keyed = False
@@ -260,7 +261,7 @@ class ActivityInfo:
 
     def heartbeat(self, details: Any = None) -> None:
         """Say that the attempt is alive; `details` reach the next attempt if this one fails. Any thread may call it."""
-        self._beat(encode(details) if details is not None else None)
+        self._beat(self._writer.encode(details) if details is not None else None)
 
     def last_details(self, type: Any = Any) -> Any:
         """The details of the newest heartbeat of an earlier attempt, None if there was none."""

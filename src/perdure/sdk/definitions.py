@@ -240,7 +240,8 @@ class Workflow(Generic[P, R]):
         run = current_run()
         if run is None:
             client = self.home.client
-            id, execution = await client.gateway.start(self.name, encode_arguments(args, kwargs), self.options)
+            payload = client.writer.encode_arguments(args, kwargs)
+            id, execution = await client.gateway.start(self.name, payload, self.options)
             return Handle(client, id, execution, self.signature.result)
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from perdure.clock import LATEST, SECOND
-from perdure.codec import Payload, decode, encode, encode_arguments
+from perdure.codec import PLAIN, Payload, Writer, decode
 from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge, PerdureError
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
@@ -103,6 +103,7 @@ class Run:
         "_task",
         "_timers",
         "_updates",
+        "_writer",
         "finished",
         "identity",
         "misfit",
@@ -118,8 +119,10 @@ class Run:
         main: Callable[[RunStarted], Coroutine[Any, Any, Payload]],
         keep_calls: bool,
         code: RecordCode | None = None,
+        writer: Writer = PLAIN,
     ) -> None:
         self.identity = identity
+        self._writer = writer
         self.replaying = False
         self.now = identity.started
         self.status: Payload | None = None
@@ -320,7 +323,7 @@ class Run:
     def encode(self, value: Any) -> Payload:
         """The payload of a value; one beyond the bound stalls the run, whatever its code makes of the error."""
         try:
-            return encode(value)
+            return self._writer.encode(value)
         except PayloadTooLarge as error:
             self.obstacle = error
             raise
@@ -328,7 +331,7 @@ class Run:
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         """As `encode`, of a call's arguments."""
         try:
-            return encode_arguments(args, kwargs)
+            return self._writer.encode_arguments(args, kwargs)
         except PayloadTooLarge as error:
             self.obstacle = error
             raise

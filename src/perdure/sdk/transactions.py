@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from perdure.clock import Clock, ordered_id
-from perdure.codec import encode, encode_arguments
+from perdure.codec import PLAIN, Codec, Payload, Writer
 from perdure.errors import InstanceExists, InvalidArgument
 from perdure.history.creation import creation, pending_head
 from perdure.history.events import EventRaised, RunStarted, encode_event
@@ -40,8 +40,9 @@ class Carrier(Protocol):
 class Outbox:
     """Starts workflows and raises events in a transaction of the caller's: they happen if it commits, and only then."""
 
-    def __init__(self, app: str, carrier: Carrier, clock: Clock) -> None:
+    def __init__(self, app: str, carrier: Carrier, clock: Clock, codec: Codec | None) -> None:
         self._app = app
+        self._codec = codec
         self._carrier = carrier
         self._clock = clock
 
@@ -58,7 +59,7 @@ class Outbox:
         started = RunStarted(
             at=now,
             name=workflow.name,
-            input=encode_arguments(args, kwargs),
+            input=self._packed(self._writer().encode_arguments(args, kwargs), options.tags),
             execution=self._clock.token(),
             scheduled=options.at,
             tags=options.tags,
@@ -76,8 +77,18 @@ class Outbox:
     def raise_event(self, id: str, name: str | ExternalEvent[Any], data: Any = None) -> None:
         """Send an external event with the transaction. An instance that is not there or finished does not get it."""
         now = self._clock.now()
-        event = EventRaised(at=now, name=name_of(name, "an event's name"), data=encode(data))
+        event = EventRaised(
+            at=now, name=name_of(name, "an event's name"), data=self._packed(self._writer().encode(data), None)
+        )
         self._carrier.deliver(self._app, Mail(checked_id(id), self._clock.token(), encode_event(event), now))
+
+    def _writer(self) -> Writer:
+        return self._codec.writer if self._codec is not None else PLAIN
+
+    def _packed(self, payload: Payload, tags: dict[str, str] | None) -> Payload:
+        """As a client's would be, but never offloaded, because a transaction waits for nothing else."""
+        codec = self._codec
+        return payload if codec is None else codec.pack(payload, codec.key_for(tags, None), offloads=False)[0]
 
     def __repr__(self) -> str:
         return f"<Outbox of app {self._app}>"

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from perdure.codec import NOTHING, Payload, encode
-from perdure.errors import NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
+from perdure.codec import NOTHING, PLAIN, Payload, Writer
+from perdure.errors import KeyMissing, NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
@@ -29,7 +29,11 @@ THREADS = 32
 """Threads for `def` activities unless the app says otherwise."""
 
 
-_OBSTACLES: dict[type, str] = {PayloadTooLarge: "payload-too-large", NotDecodable: "payload-not-decodable"}
+_OBSTACLES: dict[type, str] = {
+    PayloadTooLarge: "payload-too-large",
+    NotDecodable: "payload-not-decodable",
+    KeyMissing: "key-missing",
+}
 """Reasons of a stall by what the code met."""
 
 
@@ -122,9 +126,15 @@ class Worker:
     """What a run's code lives in."""
 
     def __init__(
-        self, app: str, definitions: Definitions, threads: int = THREADS, watchdog: Watchdog | None = None
+        self,
+        app: str,
+        definitions: Definitions,
+        threads: int = THREADS,
+        watchdog: Watchdog | None = None,
+        writer: Writer = PLAIN,
     ) -> None:
         self._app = app
+        self._writer = writer
         self._definitions = definitions
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
@@ -151,7 +161,7 @@ class Worker:
         workflow = self._workflow(identity.name, identity.version, is_new=is_new)
         if workflow is None:
             return self._missing(identity)
-        run = self.run_type(identity, workflow.main, workflow.is_generator, workflow.record)
+        run = self.run_type(identity, workflow.main, workflow.is_generator, workflow.record, self._writer)
         return LiveRun(run, workflow, self._watchdog)
 
     def _missing(self, identity: Identity) -> Stall:
@@ -184,7 +194,7 @@ class Worker:
         activity = self._definitions.activities.get(work.name)
         if activity is None:
             return Outcome(failure=_unknown(work.name, self._app))
-        context = ActivityInfo(work, beat)
+        context = ActivityInfo(work, beat, self._writer)
         ATTEMPT.set(context)
         task = asyncio.current_task()
         self._attempts.add(task)
@@ -205,7 +215,7 @@ class Worker:
                 async with asyncio.timeout(work.timeout) as deadline:
                     value = await call
             guarantee = "keyed" if context.is_keyed else None
-            return Outcome(result=NOTHING if value is None else encode(value), guarantee=guarantee)
+            return Outcome(result=NOTHING if value is None else self._writer.encode(value), guarantee=guarantee)
         except (GeneratorExit, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -223,9 +233,12 @@ class Worker:
         """Run a transaction in a thread of the store; what it raises keeps the transaction from happening."""
         try:
             value = activity.function(guest, *args, **kwargs)
-            return Outcome(result=NOTHING if value is None else encode(value), guarantee="exactly-once")
+            return Outcome(result=NOTHING if value is None else self._writer.encode(value), guarantee="exactly-once")
         except Exception as error:  # noqa: BLE001 because it is the attempt's outcome
             return self._failed(activity, work, error, expired=False)
+
+    async def rest(self, seconds: float) -> None:
+        """Turns in this process are over when `advance` returns."""
 
     def _failed(self, activity: Activity[..., Any], work: Attempt, error: BaseException, expired: bool) -> Outcome:
         if isinstance(error, Interrupted):

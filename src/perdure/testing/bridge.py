@@ -187,6 +187,16 @@ class Bridge:
     async def holder(self) -> str | None:
         return await self.enter(self._view.holder)
 
+    @property
+    def offloads(self) -> bool:
+        return self._view.offloads
+
+    async def unreferenced(self, names: set[str]) -> set[str]:
+        return await self.enter(lambda: self._view.unreferenced(names))
+
+    async def sweep(self, days: int) -> int:
+        return await self.enter(lambda: self._view.sweep(days))
+
     async def _execution(self, id: str) -> str | None:
         head = await self._lives.head(id)
         return head.execution if head is not None else None

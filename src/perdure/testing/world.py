@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perdure.codec import Payload, decode
+from perdure.codec import Codec, Payload, decode
 from perdure.engine.engine import Engine
-from perdure.engine.operations import Operations
 from perdure.engine.standstill import QUARANTINED
 from perdure.errors import Fenced, InstanceNotFound, StoreUnavailable
 from perdure.history.events import RunResumed, UpdateRequested
 from perdure.history.state import InstanceState
 from perdure.history.work import Identity, Stall, StartOptions
+from perdure.sdk.client import Gateway
 from perdure.sdk.definitions import Definitions
+from perdure.sdk.packing.gateway import PackingGateway
+from perdure.sdk.packing.worker import PackingWorker
 from perdure.sdk.worker import LiveRun, Worker
 from perdure.stores.contract import FINISHED, EngineStore, Head, Query, Status
 from perdure.stores.memory import MemoryStore
@@ -100,6 +102,7 @@ class Scenario:
     skew: int = 0
     mischief: tuple[tuple[float, str], ...] = ()
     purges: bool = False
+    codec: Codec | None = None
 
 
 @dataclass
@@ -135,10 +138,11 @@ class Node:
         )
         chance = world.tape.stream(f"tokens of {self.name}")
         skew = round((chance.random() - 0.5) * 2 * scenario.skew)
+        codec = scenario.codec
         self.engine = Engine(
             APP,
             store,
-            self.worker,
+            PackingWorker(self.worker, codec) if codec is not None else self.worker,
             clock=SimClock(world.loop, chance, skew),
             owner=self.name,
             slots=scenario.slots,
@@ -146,6 +150,8 @@ class Node:
             quarantine_deaths=scenario.quarantine_deaths,
             drain_seconds=chance.choice((0.0, 0.5)),
         )
+        operations = self.engine.operations
+        self.gateway: Gateway = PackingGateway(operations, codec) if codec is not None else operations
         self.is_open = False
         self._world = world
 
@@ -397,7 +403,7 @@ class World:
 
     async def _purge_one(self, id: str) -> None:
         try:
-            await self._ask(f"purge {id}", lambda node: node.engine.operations.purge(id, None, True))
+            await self._ask(f"purge {id}", lambda node: node.gateway.purge(id, None, True))
         except InstanceNotFound:
             return  # because a purge whose answer was lost has happened
         self.witness.probes["purged"] += 1
@@ -543,7 +549,7 @@ class World:
 
     async def _resume(self, id: str) -> None:
         event, key = RunResumed(at=self._keys.now()), self._keys.token()
-        await self._ask(f"the resume of {id}", lambda node: node.engine.operations.command(id, None, event, key))
+        await self._ask(f"the resume of {id}", lambda node: node.gateway.command(id, None, event, key))
 
     def _evict(self) -> None:
         """Put an idle activation away, between any two steps of the loop."""
@@ -571,7 +577,7 @@ class World:
             await self._see_begun(role, command.after)
             await self._command(role, command)
         state = await self._ask(
-            f"the outcome of {role.id}", lambda node: node.engine.operations.outcome(role.id, None, PATIENCE_SECONDS)
+            f"the outcome of {role.id}", lambda node: node.gateway.outcome(role.id, None, PATIENCE_SECONDS)
         )
         self.states[role.id] = state
         status = Status(state.status)
@@ -590,19 +596,19 @@ class World:
         timeout = None if role.run_timeout is None else round(role.run_timeout * 1_000_000)
         options = StartOptions(id=role.id, run_timeout=timeout)
 
-        async def start(operations: Operations) -> None:
+        async def start(gateway: Gateway) -> None:
             nonlocal tries
             tries += 1
             if tries > 1:
                 self.witness.probes["start repeated"] += 1
                 try:
-                    await operations.state(role.id, None)
+                    await gateway.state(role.id, None)
                     return
                 except InstanceNotFound:
                     pass  # because then nothing of the first try has reached the store
-            await operations.start(role.workflow, role.input, options)
+            await gateway.start(role.workflow, role.input, options)
 
-        await self._ask(f"the start of {role.id}", lambda node: start(node.engine.operations))
+        await self._ask(f"the start of {role.id}", lambda node: start(node.gateway))
         self.log(f"{role.id} is started")
         if role.id not in self.witness.tracks:
             self.witness.accuse(f"{role.id} was said to be started and is not stored")
@@ -618,7 +624,7 @@ class World:
     async def _update(self, role: Role, event: UpdateRequested) -> None:
         """Ask until answered, as a careful client does: the desk doubles a number above 0 and refuses any other."""
         answer = await self._ask(
-            f"an answer of {role.id}", lambda node: node.engine.operations.update(role.id, None, event, True)
+            f"an answer of {role.id}", lambda node: node.gateway.update(role.id, None, event, True)
         )
         number = decode(event.data)
         right = answer.refused if number <= 0 else answer.result is not None and decode(answer.result) == 2 * number
@@ -629,9 +635,7 @@ class World:
     async def _command(self, role: Role, command: Command) -> None:
         event = command.event(self._keys.now())
         if isinstance(event, RunResumed):
-            await self._ask(
-                f"the suspension of {role.id}", lambda node: _suspended_or_over(node.engine.operations, role.id)
-            )
+            await self._ask(f"the suspension of {role.id}", lambda node: _suspended_or_over(node.gateway, role.id))
         key = self._keys.token()
         again = self.plan.happens("twice")
         for _ in range(1 + again):
@@ -640,7 +644,7 @@ class World:
                 continue
             await self._ask(
                 f"{type(event).__name__} to {role.id}",
-                lambda node: node.engine.operations.command(role.id, None, event, key),
+                lambda node: node.gateway.command(role.id, None, event, key),
             )
             self.log(f"{type(event).__name__} {getattr(event, 'name', '')} is sent to {role.id}")
         self.witness.probes["command repeated"] += again
@@ -666,10 +670,10 @@ class World:
         return f"<World of {self.tape!r}: {len(self.nodes)} nodes, {self.loop!r}>"
 
 
-async def _suspended_or_over(operations: Operations, id: str) -> None:
+async def _suspended_or_over(gateway: Gateway, id: str) -> None:
     """Wait until a suspension is seen, because a command may overtake one that went through another node."""
     while True:
-        state = await operations.state(id, None)
+        state = await gateway.state(id, None)
         if state.suspended is not None or state.is_finished:
             return
         await asyncio.sleep(0.1)

@@ -2,7 +2,8 @@
 
 A payload is (encoding, key id, data) from the first schema on. JSON is embedded verbatim, so that histories can be
 read with SQL; bytes of other encodings are a JSON string of base64. There is no pickle and no type name in a payload:
-the type comes from the annotations of the function that asks.
+the type comes from the annotations of the function that asks. What a payload is packed in on its way to the store
+(compression, encryption, offload) `chain` alone knows: here the plain form is written and read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from perdure.errors import InvalidArgument, NotDecodable, NotEncodable, PayloadTooLarge
+from perdure.codec.secret import ADVICE, ALLOWED, MARK, REFUSED, Secret
+from perdure.errors import InvalidArgument, KeyMissing, NotDecodable, NotEncodable, PayloadTooLarge
 
 JSON = "json"
 """Encoding of one value."""
@@ -39,13 +41,37 @@ class Payload(msgspec.Struct, frozen=True, array_like=True, gc=False):
     data: Raw
 
 
+class Confidential(Payload, frozen=True, array_like=True, gc=False):
+    """A payload that is plain here and encrypted in the store: no error quotes what is in it."""
+
+
+class Unreadable:
+    """Stands where a value would be shown that cannot be read here: its key, or what holds it, is not there."""
+
+    __slots__ = ("encoding", "key")
+
+    def __init__(self, payload: Payload) -> None:
+        self.encoding = payload.encoding
+        self.key = payload.key
+
+    def __repr__(self) -> str:
+        return f"<encrypted, key {self.key}>" if self.key is not None else f"<stored as {self.encoding}>"
+
+
 NULL = Raw(b"null")
 NOTHING = Payload(JSON, None, NULL)
 
 
+def is_packed(payload: Payload) -> bool:
+    """Whether a codec has to unpack the payload before it can be read."""
+    return "+" in payload.encoding
+
+
 def _enc_hook(value: Any) -> Any:
+    if isinstance(value, Secret):
+        raise NotImplementedError(ADVICE)
     if hasattr(value, "__pydantic_serializer__"):
-        return Raw(value.__pydantic_serializer__.to_json(value))
+        return Raw(value.__pydantic_serializer__.to_json(value, context=REFUSED))
     if isinstance(value, BaseException):
         raise NotImplementedError("exceptions are raised, not passed")
     if hasattr(value, "__await__"):
@@ -53,53 +79,80 @@ def _enc_hook(value: Any) -> Any:
     raise NotImplementedError(f"values of type {type(value).__module__}.{type(value).__qualname__} cannot be stored")
 
 
+def _enc_hook_with_secrets(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return {MARK: value.reveal()}
+    if hasattr(value, "__pydantic_serializer__"):
+        return Raw(value.__pydantic_serializer__.to_json(value, context=ALLOWED))
+    return _enc_hook(value)
+
+
 def _dec_hook(expected: Any, value: Any) -> Any:
     validator = getattr(expected, "__pydantic_validator__", None)
     if validator is not None:
         return validator.validate_python(value)
+    if (typing.get_origin(expected) or expected) is Secret:
+        inside = value[MARK] if isinstance(value, dict) and value.keys() == {MARK} else value
+        (kind,) = typing.get_args(expected) or (Any,)
+        return Secret(msgspec.convert(inside, kind, dec_hook=_dec_hook))
     if expected is object:
         return value
     raise NotImplementedError(f"cannot read a {expected!r} from a payload")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_enc_hook, decimal_format="string")
-_encode = _encoder.encode
+Encode = Callable[[Any], bytes]
+_encode: Encode = msgspec.json.Encoder(enc_hook=_enc_hook, decimal_format="string").encode
+_encode_with_secrets: Encode = msgspec.json.Encoder(enc_hook=_enc_hook_with_secrets, decimal_format="string").encode
 
 
-def encode(value: Any) -> Payload:
-    """The payload of one value. Raises NotEncodable naming the part that cannot be stored, PayloadTooLarge."""
-    if value is None:
-        return NOTHING
-    return Payload(JSON, None, Raw(_bounded(value)))
+class Writer:
+    """Encodes values of at most `bytes_max` bytes; `secrets` may be among them if all that it writes is encrypted."""
 
+    __slots__ = ("_bytes_max", "_encode")
 
-def encode_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
-    """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it.
+    def __init__(self, bytes_max: int = PAYLOAD_BYTES_MAX, *, secrets: bool = False) -> None:
+        self._bytes_max = bytes_max
+        self._encode = _encode_with_secrets if secrets else _encode
 
-    Except None, because null is what a call without arguments stores.
-    """
-    if not kwargs:
-        if len(args) == 1 and args[0] is not None:
-            return encode(args[0])
-        if not args:
+    def encode(self, value: Any) -> Payload:
+        """The payload of one value. Raises NotEncodable naming the part that cannot be stored, PayloadTooLarge."""
+        if value is None:
             return NOTHING
-    return Payload(ARGUMENTS, None, Raw(_bounded([args, kwargs])))
+        return Payload(JSON, None, Raw(_bounded(value, self._encode, self._bytes_max)))
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
+        """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it.
+
+        Except None, because null is what a call without arguments stores.
+        """
+        if not kwargs:
+            if len(args) == 1 and args[0] is not None:
+                return self.encode(args[0])
+            if not args:
+                return NOTHING
+        return Payload(ARGUMENTS, None, Raw(_bounded([args, kwargs], self._encode, self._bytes_max)))
 
 
-def _bounded(value: Any) -> bytes:
+PLAIN = Writer()
+"""Writes where no codec is configured."""
+encode = PLAIN.encode
+encode_arguments = PLAIN.encode_arguments
+
+
+def _bounded(value: Any, encode: Encode, bytes_max: int) -> bytes:
     try:
-        data = _encode(value)
+        data = encode(value)
     except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError, UnicodeEncodeError) as error:
-        path, part = _culprit(value, "value")
+        path, part = _culprit(value, "value", encode)
         raise NotEncodable(
             f"{path} cannot be stored: {error or type(part).__qualname__}; pass JSON types, dataclasses, msgspec "
             "structs, enums, datetime, UUID, Decimal or pydantic models"
         ) from error
     if b"null" in data:
         _refuse_non_finite(value, "value")
-    if len(data) > PAYLOAD_BYTES_MAX:
+    if len(data) > bytes_max:
         raise PayloadTooLarge(
-            f"the value takes {len(data):,} bytes as JSON and the bound is {PAYLOAD_BYTES_MAX:,}; store it elsewhere "
+            f"the value takes {len(data):,} bytes as JSON and the bound is {bytes_max:,}; store it elsewhere "
             "and pass its address"
         )
     return data
@@ -112,18 +165,20 @@ def _refuse_non_finite(value: Any, path: str) -> None:
         _refuse_non_finite(part, path + step)
 
 
-def _culprit(value: Any, path: str, depth: int = 0) -> tuple[str, Any]:
+def _culprit(value: Any, path: str, encode: Encode, depth: int = 0) -> tuple[str, Any]:
     """The path of the innermost part that does not encode, for the message alone."""
     if depth < 20:
         for step, part in _parts(value):
             try:
-                _encode(part)
+                encode(part)
             except Exception:  # noqa: BLE001 because whatever it raises, this part is the one
-                return _culprit(part, path + step, depth + 1)
+                return _culprit(part, path + step, encode, depth + 1)
     return path, value
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Secret):
+        return [("", value.reveal())]
     if isinstance(value, dict):
         return [(f"[{key!r}]", part) for key, part in value.items()]
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -146,13 +201,58 @@ def _decoder(expected: Any) -> Callable[[Any], Any]:
 
 def decode(payload: Payload | None, expected: Any = Any) -> Any:
     """The value of a payload as `expected`. Raises NotDecodable with the path where data and type differ."""
+    if type(payload) is Payload and payload.key is None and payload.encoding in _PLAIN_ENCODINGS:
+        return decode_json(payload.data, expected)
+    return _decode_other(payload, expected)
+
+
+_PLAIN_ENCODINGS = frozenset((JSON, ARGUMENTS))
+
+
+def _decode_other(payload: Payload | None, expected: Any) -> Any:
     if payload is None:
         return None
     if payload.encoding == TEXT:
         return msgspec.json.decode(payload.data)
-    if payload.encoding not in (JSON, ARGUMENTS) or payload.key is not None:
-        raise NotDecodable(f"payload encoding {payload.encoding!r} (key {payload.key!r}) is not known here")
-    return decode_json(payload.data, expected)
+    if payload.encoding not in _PLAIN_ENCODINGS or payload.key is not None:
+        raise unreadable(payload)
+    return _decode_confidential(payload.data, expected)
+
+
+def unreadable(payload: Payload) -> NotDecodable:
+    """The error of a payload whose key or encoding is not known."""
+    if is_packed(payload) and payload.key is not None:
+        return KeyMissing(
+            f"a payload is encrypted with key {payload.key!r}, which is not here; give the app or client a codec that "
+            "has it"
+        )
+    return NotDecodable(f"payload encoding {payload.encoding!r} (key {payload.key!r}) is not known here")
+
+
+def _decode_confidential(data: Any, expected: Any) -> Any:
+    try:
+        value = decode_json(data, expected)
+    except NotDecodable:
+        raise NotDecodable(
+            f"payload does not fit {_type_name(expected)}; it lies encrypted in the store, so nothing of it is quoted"
+        ) from None
+    return _with_secrets(value) if MARK.encode() in bytes(data) else value
+
+
+def _with_secrets(value: Any) -> Any:
+    """The value with what was stored as a secret as one again, where no type said so."""
+    if isinstance(value, dict):
+        if value.keys() == {MARK}:
+            return Secret(value[MARK])
+        return {key: _with_secrets(part) for key, part in value.items()}
+    return [_with_secrets(part) for part in value] if isinstance(value, list) else value
+
+
+def readable(payload: Payload | None) -> Any:
+    """The value of a payload for people to see; an Unreadable if it cannot be read here."""
+    if payload is not None and is_packed(payload):
+        return Unreadable(payload)
+    return decode(payload)
 
 
 def decode_json(data: Any, expected: Any) -> Any:
@@ -203,12 +303,15 @@ class Signature:
         if payload is None:
             payload = NOTHING
         if payload.encoding != ARGUMENTS:
+            if is_packed(payload):
+                raise unreadable(payload)
             if not parameters or (payload.data == NULL and parameters[0].default is not inspect.Parameter.empty):
                 return (), {}
             return (decode(payload, self._single),), {}
         args, kwargs = msgspec.json.decode(payload.data, type=tuple[list[Raw], dict[str, Raw]])
         types = self._types_of(len(args), kwargs)
-        values = [decode_json(data, expected) for data, expected in zip((*args, *kwargs.values()), types, strict=True)]
+        read = _decode_confidential if type(payload) is Confidential else decode_json
+        values = [read(data, expected) for data, expected in zip((*args, *kwargs.values()), types, strict=True)]
         return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True))
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

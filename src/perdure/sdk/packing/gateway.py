@@ -1,0 +1,142 @@
+"""The port to clients with a codec in it: clients see plain payloads, the engine packed ones."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from perdure.clock import SystemClock, to_datetime
+from perdure.codec import NULL, Codec, Payload
+from perdure.errors import InstanceNotFound
+from perdure.history.events import EventRaised, RunTerminated, UpdateAnswered, UpdateRequested
+from perdure.history.state import Explanation, InstanceState
+from perdure.history.work import StartOptions
+from perdure.sdk.client import Gateway
+from perdure.sdk.packing.packer import Packer
+from perdure.stores.contract import Query
+
+INPUT_LOOKS_MAX = 3
+"""How often the input of an instance is looked for that shows none."""
+SWEEP_LOOKS = 2
+"""How often the store is searched before a blob is deleted, because a reference may pass from an instance that a look
+has not come to yet to one that it has left behind."""
+
+
+class PackingGateway:
+    """A gateway, and a codec between it and the client."""
+
+    def __init__(self, inner: Gateway, codec: Codec) -> None:
+        self._inner = inner
+        self._codec = codec
+        self._packer = Packer(codec)
+        self.offloads = codec.blobs is not None
+
+    async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
+        key = await self._key(options.tags, None)
+        return await self._inner.start(name, await self._codec.packed(input, key), options)
+
+    async def command(self, id: str, execution: str | None, event: Any, key: str) -> None:
+        if isinstance(event, (EventRaised, RunTerminated)) and not _brings_nothing(event):
+            event = await self._packer.pack_slowly(event, await self._key_of(id, execution))
+        await self._inner.command(id, execution, event, key)
+
+    async def update(
+        self, id: str, execution: str | None, event: UpdateRequested, is_repeatable: bool
+    ) -> UpdateAnswered:
+        packed = await self._packer.pack_slowly(event, await self._key_of(id, execution))
+        answer = await self._inner.update(id, execution, packed, is_repeatable)
+        return await self._packer.unpack_slowly(answer)  # type: ignore[no-any-return]
+
+    async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
+        found = await self._inner.published(id, execution, name)
+        return await self._codec.unpacked(found) if found is not None else None
+
+    async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
+        state = await self._inner.outcome(id, execution, timeout)
+        if state.output is not None:
+            # because who waits for a result is to hear why it cannot be read
+            state = msgspec.structs.replace(state, output=await self._codec.unpacked(state.output))
+        return await self._packer.show(state)  # type: ignore[no-any-return]
+
+    async def state(self, id: str, execution: str | None) -> InstanceState:
+        return await self._packer.show(await self._inner.state(id, execution))  # type: ignore[no-any-return]
+
+    async def events(self, id: str, after: int, limit: int) -> tuple[list[Any], int | None]:
+        events, cursor = await self._inner.events(id, after, limit)
+        return [await self._packer.show(event) for event in events], cursor
+
+    async def find(self, query: Query, cursor: str | None, limit: int) -> tuple[list[InstanceState], str | None]:
+        states, cursor = await self._inner.find(query, cursor, limit)
+        return [await self._packer.show(state) for state in states], cursor
+
+    async def purge(self, id: str, execution: str | None, recursive: bool) -> int:
+        return await self._inner.purge(id, execution, recursive)
+
+    async def rerun(
+        self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool
+    ) -> tuple[str, str]:
+        if input is not None:
+            input = await self._codec.packed(input, await self._key_of(id, None))
+        return await self._inner.rerun(id, from_event, new_id, input, replace_input)
+
+    async def explain(self, id: str) -> Explanation:
+        return await self._inner.explain(id)
+
+    async def holder(self) -> str | None:
+        return await self._inner.holder()
+
+    async def unreferenced(self, names: set[str]) -> set[str]:
+        return await self._inner.unreferenced(names)
+
+    async def sweep(self, days: int) -> int:
+        """Delete blobs of earlier days that nothing in the store refers to; how many."""
+        blobs = self._codec.blobs
+        if blobs is None:
+            return await self._inner.sweep(days)
+        newest = (to_datetime(SystemClock().now()) - timedelta(days=days)).strftime("%Y%m%d")
+        garbage = {name async for name in blobs.names() if name[:8].isdigit() and name[:8] <= newest}
+        for _ in range(SWEEP_LOOKS):
+            garbage = await self._inner.unreferenced(garbage) if garbage else garbage
+        for name in garbage:
+            await blobs.delete(name)
+        return len(garbage)
+
+    async def _key(self, tags: dict[str, str] | None, beside: str | None) -> str | None:
+        keys = self._codec.keys
+        if keys is None or not keys.is_personal:
+            return self._codec.key_for(tags, beside)
+        return await asyncio.to_thread(keys.choose, tags, beside)  # because a new person's key is written to a disk
+
+    async def _key_of(self, id: str, execution: str | None) -> str | None:
+        """The key for what goes to an instance that is there: that of its input."""
+        keys = self._codec.keys
+        if keys is None or not keys.is_personal:
+            return self._codec.key_for(None, None)
+        try:
+            tags, input = await self._input(id, execution)
+        except InstanceNotFound:
+            if execution is None:
+                raise  # because it may be there a moment later, and then the key has to be its person's
+            return self._codec.key_for(None, None)  # because what is for an execution that is gone is never written
+        return await self._key(tags, input.key if input is not None else None)
+
+    async def _input(self, id: str, execution: str | None) -> tuple[dict[str, str] | None, Payload | None]:
+        """Tags and input of an instance; looked for again while its start passes from its mail into its history."""
+        for _ in range(INPUT_LOOKS_MAX - 1):
+            state = await self._inner.state(id, execution)
+            if state.input is not None:
+                return state.tags, state.input
+        state = await self._inner.state(id, execution)
+        return state.tags, state.input
+
+    def __repr__(self) -> str:
+        return f"<PackingGateway {self._codec!r} to {self._inner!r}>"
+
+
+def _brings_nothing(event: EventRaised | RunTerminated) -> bool:
+    """Whether there is nothing to hide, so that one who was forgotten can still be terminated."""
+    payload = event.data if isinstance(event, EventRaised) else event.output
+    return payload is None or payload.data == NULL
