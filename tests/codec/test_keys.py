@@ -28,7 +28,19 @@ def test_a_ring_is_read_from_text_environment_and_file(tmp_path, monkeypatch):
     assert all(len(ring.secret("a")) == 32 for ring in rings)
 
 
-@pytest.mark.parametrize("text", ["", "a", "a=", "a=AAAA", "a=?", f"a={OLD},a={NEW}", f"p.x={OLD}", f"=x{OLD}"])
+WRONG = {
+    "nothing": "",
+    "id alone": "a",
+    "no key": "a=",
+    "short key": "a=AAAA",
+    "no base64": "a=?",
+    "id twice": f"a={OLD},a={NEW}",
+    "personal id": f"p.x={OLD}",
+    "no id": f"=x{OLD}",
+}
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)  # named, because the keys are other ones in each process
 def test_text_that_is_no_ring_is_refused_and_not_quoted(text):
     with pytest.raises(InvalidArgument) as caught:
         KeyRing.parse(text)
