@@ -328,7 +328,7 @@ def test_after_a_crash_between_two_compensations_the_rest_of_them_run(tmp_path: 
     undone = ["undo car", "undo hotel"]
     with subprocess.Popen([*command, "hang"]) as first:
         deadline = time.monotonic() + SECONDS
-        while not (ledger.exists() and ledger.read_text().split("\n")[-2] == "undo hotel"):
+        while not (ledger.exists() and ledger.read_text().endswith("undo hotel\n")):
             assert time.monotonic() < deadline
             assert first.poll() is None
             time.sleep(0.01)

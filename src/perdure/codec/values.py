@@ -323,6 +323,13 @@ class Signature:
         except TypeError as error:
             raise InvalidArgument(f"{self._function.__qualname__}(): {error}") from None
 
+    def verify(self, payload: Payload) -> None:
+        """Raise InvalidArgument if the function could not read these arguments as the types that it names."""
+        try:
+            self.decode(payload)
+        except NotDecodable as error:
+            raise InvalidArgument(f"{self._function.__qualname__}(): {error}") from None
+
     def _types_of(self, count: int, kwargs: dict[str, Raw]) -> list[Any]:
         parameters = self._read()
         by_name = {parameter.name: parameter for parameter in parameters}

@@ -232,7 +232,9 @@ class Workflow(Generic[P, R]):
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         self.signature.check(args, kwargs)
-        return encode_arguments(args, kwargs)
+        payload = encode_arguments(args, kwargs)
+        self.signature.verify(payload)
+        return payload
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
         """Begin an instance and return its handle once it is durable; inside a workflow, a detached child."""
@@ -241,6 +243,7 @@ class Workflow(Generic[P, R]):
         if run is None:
             client = self.home.client
             payload = client.writer.encode_arguments(args, kwargs)
+            self.signature.verify(payload)  # because code that cannot read its input stalls, and its caller waits
             id, execution = await client.gateway.start(self.name, payload, self.options)
             return Handle(client, id, execution, self.signature.result)
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())

@@ -54,12 +54,14 @@ class Outbox:
         if not isinstance(workflow, Workflow):
             raise InvalidArgument(f"start takes a workflow, not {type(workflow).__name__}")
         workflow.signature.check(args, kwargs)
+        payload = self._writer().encode_arguments(args, kwargs)
+        workflow.signature.verify(payload)
         options, now = workflow.options, self._clock.now()
         id = options.id or ordered_id(self._clock)
         started = RunStarted(
             at=now,
             name=workflow.name,
-            input=self._packed(self._writer().encode_arguments(args, kwargs), options.tags),
+            input=self._packed(payload, options.tags),
             execution=self._clock.token(),
             scheduled=options.at,
             tags=options.tags,
