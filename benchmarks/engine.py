@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.load import GATE, LATENESS, MARKS, receipt
 from perdure import App, now, wait_for_event
 
-app = App("bench")
+app = App("bench", slots=20_000)  # because 10,000 activities are held in flight at once
 
 
 @app.activity
