@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -22,7 +22,9 @@ from perdure.sdk.definitions import (
     Activity,
     Definitions,
     Home,
+    StreamActivity,
     Workflow,
+    activity_of,
     check_activity_function,
     check_transaction_function,
     check_workflow_function,
@@ -38,6 +40,7 @@ from perdure.stores.contract import EngineStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 SETTINGS = {
     "standby": True,
@@ -89,6 +92,8 @@ class App:
     # -- registering ----------------------------------------------------------------------------------------------
 
     @overload
+    def activity(self, function: Callable[P, AsyncIterator[T] | Iterator[T]], /) -> StreamActivity[P, T]: ...
+    @overload
     def activity(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
     @overload
     def activity(self, function: Callable[P, R], /) -> Activity[P, R]: ...
@@ -116,7 +121,7 @@ class App:
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
             check_activity_function(function)
-            activity: Activity[..., Any] = Activity(function, definition_name(function, name), options)
+            activity = activity_of(function, definition_name(function, name), options)
             self._definitions.add(activity)
             return activity
 
@@ -385,6 +390,8 @@ class Client(_Client):
 class _ActivityDecorator:
     """Typing of `@app.activity(...)`."""
 
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[T] | Iterator[T]], /) -> StreamActivity[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
     @overload

@@ -55,6 +55,9 @@ PerdureError
 │   ├── NotInVirtualTime     1642   an activity asked for the network or a process, which virtual time does not have
 │   ├── HistoryNotRecorded   1643   a golden history is not there yet, or cannot be read
 │   └── DurableMarkMisused   1644   the mark `durable`, or --perdure-crash, says what cannot be done
+├── StreamError                     a stream takes no more items
+│   ├── StreamTooLong        1650   it has as many as it may
+│   └── StreamRefused        1651   the call waits for another attempt, or for none any more
 └── Stalled                         why an instance stands still (kept as a reason, not raised at callers)
     ├── WorkflowNotRegistered 1501   no code of that name is here
     ├── VersionNotRegistered  1502   no code of that version is here
@@ -343,6 +346,18 @@ class HistoryNotRecorded(KitError):
 
 class DurableMarkMisused(KitError):
     code = "PERDURE-1644"
+
+
+class StreamError(PerdureError):
+    """A stream does not take an item of an attempt."""
+
+
+class StreamTooLong(StreamError):
+    code = "PERDURE-1650"
+
+
+class StreamRefused(StreamError):
+    code = "PERDURE-1651"
 
 
 class Stalled(PerdureError):

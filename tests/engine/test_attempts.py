@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 from perdure import App, activity_context
 from perdure.clock import SystemClock
@@ -100,8 +101,11 @@ def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:
     def flush(_: Running, __: Payload) -> None:
         raise AssertionError("nobody has sent a heartbeat")
 
+    def no_outlet(_: object) -> Any:
+        raise AssertionError("nobody yields anything")
+
     async def scenario() -> None:
-        attempts = Attempts(worker, SystemClock(), end, flush)
+        attempts = Attempts(worker, SystemClock(), end, flush, no_outlet)
 
         async def start(number: int) -> None:
             attempts.start("app", address, Wait(number=1, kind="activity", name="work", since=0, attempt=number))

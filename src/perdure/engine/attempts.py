@@ -12,7 +12,7 @@ from perdure.codec import Payload
 from perdure.engine.ports import Executor
 from perdure.history.events import Failure
 from perdure.history.options import decode_options
-from perdure.history.work import Attempt, Outcome, Stall
+from perdure.history.work import Attempt, Outcome, Outlet, Stall
 from perdure.stores.contract import Wait
 
 SLOTS = 1_000
@@ -24,6 +24,7 @@ DETAILS_FLUSH_SECONDS = 1.0
 Ended = Callable[["Running", "Outcome | Stall"], None]
 Transact = Callable[["Running", Callable[[Any], Outcome]], Awaitable["Outcome | None"]]
 Flush = Callable[["Running", Payload], None]
+OpenOutlet = Callable[["Running"], Outlet]
 
 
 class Running:
@@ -62,6 +63,10 @@ class Running:
         """A sign of life. Called from any thread: plain attribute writes, which the event loop's look reads."""
         self.attempts.beaten(self, details)
 
+    def outlet(self) -> Outlet:
+        """Where this attempt's items go."""
+        return self.attempts.open_outlet(self)
+
 
 Address = tuple[str, str, int, int]
 """(instance id, execution, generation, number): which call."""
@@ -82,8 +87,16 @@ class Attempts:
     """
 
     def __init__(
-        self, executor: Executor, clock: Clock, ended: Ended, flush: Flush, transact: Transact, slots: int = SLOTS
+        self,
+        executor: Executor,
+        clock: Clock,
+        ended: Ended,
+        flush: Flush,
+        transact: Transact,
+        open_outlet: OpenOutlet,
+        slots: int = SLOTS,
     ) -> None:
+        self.open_outlet = open_outlet
         self._executor = executor
         self._clock = clock
         self._ended = ended
@@ -165,7 +178,7 @@ class Attempts:
         )
         outcome: Outcome | Stall | None = None
         try:
-            outcome = await self._executor.attempt(work, running.beat)
+            outcome = await self._executor.attempt(work, running.beat, running.outlet)
             if isinstance(outcome, Outcome) and outcome.step is not None:
                 outcome = await self._transact(running, outcome.step)
         except asyncio.CancelledError:

@@ -153,6 +153,7 @@ class Engine:
                 self.clock,
                 on_finished=self.operations.on_finished,
                 on_answered=self.operations.answers.tell,
+                on_appended=self.operations.readers.appended,
                 on_lost=self._lost,
                 commands_only=self._commands_only,
                 slots=self._slots,

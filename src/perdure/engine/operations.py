@@ -16,6 +16,7 @@ from perdure.engine.answers import Answers
 from perdure.engine.diagnosis import explain
 from perdure.engine.instance import Instance, already_exists
 from perdure.engine.node import Node
+from perdure.engine.readers import Readers
 from perdure.engine.references import unreferenced
 from perdure.engine.shard import Shard
 from perdure.errors import (
@@ -41,8 +42,9 @@ from perdure.history.events import (
 from perdure.history.fork import fork
 from perdure.history.published import decode_payload, state_name
 from perdure.history.state import Explanation, InstanceState, state_of
+from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
-from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment
+from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment, Stream
 
 RESULT_POLL_SECONDS = 0.02
 """How soon a node that does not own an instance looks whether it has finished: one read for all who wait."""
@@ -68,6 +70,7 @@ class Operations:
         self._pause = RESULT_POLL_SECONDS
         self._unsure: set[str] = set()
         self.answers = Answers(engine)
+        self.readers = Readers(engine, self._head)
 
     def start_polling(self) -> None:
         self._poll.start()
@@ -188,6 +191,15 @@ class Operations:
         if found is None or execution is not None:
             await self._head(id, execution)
         return None if found is None else decode_payload(found)
+
+    async def streams(self, id: str, execution: str | None) -> list[Stream]:
+        await self._head(id, execution)
+        return await self._store.streams(self._engine.shard_of(id), id)
+
+    async def items(
+        self, id: str, execution: str | None, selection: Selection, after: int, limit: int, wait: bool
+    ) -> StreamPage:
+        return await self.readers.read(id, execution, selection, after, limit, wait)
 
     # -- waiting --------------------------------------------------------------------------------------------------
 

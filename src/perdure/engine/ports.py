@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from perdure.codec import Payload
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate
-from perdure.history.work import Attempt, Identity, Outcome, Stall
+from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 
 
 class LiveRun(Protocol):
@@ -36,8 +36,12 @@ class Executor(Protocol):
     def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning. One that `is_new` and names no version takes the latest."""
 
-    def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Awaitable[Outcome | Stall]:
+    def attempt(
+        self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
+    ) -> Awaitable[Outcome | Stall]:
         """Run one attempt in the calling task; `beat` takes its heartbeats, from any thread.
+
+        `outlet` gives, to an activity that yields, the place where its items go.
 
         A Stall means that its payloads cannot be read or written here: the run stands still until they can.
 

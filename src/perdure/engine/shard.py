@@ -6,6 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from perdure.actors.committer import Committer, Settled
@@ -16,6 +17,7 @@ from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.attempts import SLOTS, Address, Attempts, Running
 from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
+from perdure.engine.outlet import StreamOutlet
 from perdure.engine.ports import Executor
 from perdure.engine.quarantine import QUARANTINE_DEATHS, Lane
 from perdure.engine.reports import HeartbeatSeen, report
@@ -33,6 +35,7 @@ EXAMINE_PAUSE_SECONDS = 0.1
 COMMIT_SECONDS_MIN = 5.0
 """Closing waits at least so long for turns that are decided to be written."""
 Finished = Callable[[Head, RunCompleted], None]
+Appended = Callable[[str], None]
 Answered = Callable[[str, Sequence[UpdateAnswered]], None]
 
 
@@ -52,6 +55,7 @@ class Shard:
         *,
         on_finished: Finished,
         on_answered: Answered,
+        on_appended: Appended,
         on_lost: Callable[[Shard, str], None],
         commands_only: bool = False,
         slots: int = SLOTS,
@@ -72,12 +76,15 @@ class Shard:
         self._is_recovering = True
         self._awake: set[str] = set()
         self._on_finished = on_finished
+        self._on_appended = on_appended
         self._on_answered = on_answered
         self._on_lost = on_lost
         self.committer = Committer(store, lease, clock, self._lost)
         self.host = Host(store, lease, clock, self.committer, self._restore, activations_max, pace)
         steps = Transacting(store, lease, clock, self.host)
-        self.attempts = Attempts(executor, clock, self._attempt_ended, self._attempt_beaten, steps.transact, slots)
+        self.attempts = Attempts(
+            executor, clock, self._attempt_ended, self._attempt_beaten, steps.transact, self._outlet, slots
+        )
         self._examiner = Rounds("examiner", self._examine_round)
         self._examined = ""
         self.lane = Lane(store, lease, clock, self.host, self.attempts, stalled=self.stalled, lost=self._lost)
@@ -203,6 +210,11 @@ class Shard:
         _, execution, generation, number = running.address
         event = HeartbeatSeen(at=self.clock.now(), number=number, details=details)
         self.host.tell(running.address[0], Message(event, None, execution, generation))
+
+    def _outlet(self, running: Running) -> StreamOutlet:
+        address, attempt = running.address, running.wait.attempt
+        appended = partial(self._on_appended, address[0])
+        return StreamOutlet(self.store, self.clock, self.shard, address, attempt, self.committer.append, appended)
 
     # -- recovery -------------------------------------------------------------------------------------------------
 

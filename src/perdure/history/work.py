@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -50,6 +50,25 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     input: Payload | None
     timeout: float | None
     details: Payload | None
+
+
+class Outlet(Protocol):
+    """Where an attempt puts what it yields. `offset` and `last`: of the newest durable item, 0 and None at first."""
+
+    offset: int
+    last: Payload | None
+
+    async def begin(self) -> None:
+        """Learn where earlier attempts have left the stream; to be called first."""
+
+    async def put(self, value: Payload) -> None:
+        """Take an item, and return when there is room for another. Raises what stands against it."""
+
+    async def flush(self) -> int:
+        """Return when every item is durable: how many the stream has. Raises what stands against it."""
+
+    def close(self) -> None:
+        """The attempt is over: no more items."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -35,6 +35,7 @@ from perdure.history.events import (
     UpdateRequested,
 )
 from perdure.history.state import Explanation, InstanceState
+from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
 from perdure.sdk.failures import to_exception, update_error
 from perdure.sdk.loop import running_loop
@@ -49,7 +50,8 @@ from perdure.sdk.options import (
     checked_text,
     start_options,
 )
-from perdure.stores.contract import Query, Status
+from perdure.sdk.streams import Source, StreamReader, StreamState, shown_stream
+from perdure.stores.contract import Query, Status, Stream
 
 if TYPE_CHECKING:
     from perdure.scheduler.schedule import Overlap
@@ -93,6 +95,17 @@ class Gateway(Protocol):
 
     async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
         """The state that the instance has set under a name. Raises InstanceNotFound."""
+
+    async def streams(self, id: str, execution: str | None) -> list[Stream]:
+        """The streams of the instance that have an item. Raises InstanceNotFound."""
+
+    async def items(
+        self, id: str, execution: str | None, selection: Selection, after: int, limit: int, wait: bool
+    ) -> StreamPage:
+        """Items of a stream with offset > after; if `wait`, once there is one, or the stream or instance has ended.
+
+        Raises InstanceNotFound.
+        """
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
         """The finished instance, as soon as it is. Raises TimeoutError, InstanceNotFound."""
@@ -267,6 +280,70 @@ class Handle(Generic[R]):
             events, after = await self._client.gateway.events(self.id, after, LIST_PAGE)
             for event in events:
                 yield event
+
+    @overload
+    def stream(
+        self,
+        source: Source[T],
+        *,
+        call: int | None = None,
+        run: int | None = None,
+        after: int = 0,
+        follow: bool = True,
+    ) -> StreamReader[T]: ...
+    @overload
+    def stream(
+        self,
+        source: str | None,
+        type: type[T],
+        *,
+        call: int | None = None,
+        run: int | None = None,
+        after: int = 0,
+        follow: bool = True,
+    ) -> StreamReader[T]: ...
+    @overload
+    def stream(
+        self,
+        source: str | None = None,
+        *,
+        call: int | None = None,
+        run: int | None = None,
+        after: int = 0,
+        follow: bool = True,
+    ) -> StreamReader[Any]: ...
+    def stream(
+        self,
+        source: Source[Any] | str | None = None,
+        type: Any = None,
+        *,
+        call: int | None = None,
+        run: int | None = None,
+        after: int = 0,
+        follow: bool = True,
+    ) -> StreamReader[Any]:
+        """The items that a call yields, with offset > `after`, until the call has ended and all are given.
+
+        `source` is the activity or its name (None: any), of which the first call of the current run is meant; `call`
+        and `run` mean another one. A stream that has not begun is waited for while the instance lives. `follow` False
+        gives what is there. Read from the store: no worker needs to be up. Raises InstanceNotFound.
+        """
+        name = source if source is None or isinstance(source, str) else source.name
+        selection = Selection(
+            name=checked_name(name, "an activity's name") if name is not None else None,
+            run=checked_count("run", run, 1) if run is not None else None,
+            number=checked_count("call", call, 1) if call is not None else None,
+        )
+        kind = getattr(source, "item_type", Any) if type is None else type
+        offset = checked_count("after", after, 0)
+        return StreamReader(self._gateway, self.id, self.execution_id, selection, offset, follow, kind)
+
+    async def streams(self) -> list[StreamState]:
+        """The streams of the instance that have an item, oldest first. Raises InstanceNotFound."""
+        return [shown_stream(stream) for stream in await self._gateway().streams(self.id, self.execution_id)]
+
+    def _gateway(self) -> Gateway:
+        return self._client.gateway
 
     async def explain(self) -> Explanation:
         """Why the instance is not finished, since when, and what moves it."""

@@ -14,7 +14,7 @@ from perdure.clock import to_datetime
 from perdure.codec import Payload, Writer, decode
 from perdure.errors import OnlyInWorkflow
 from perdure.history.actions import SendEvent
-from perdure.history.work import Attempt
+from perdure.history.work import Attempt, Outlet
 from perdure.sdk.messages import ExternalEvent, Update, argument_type, name_of
 from perdure.sdk.options import checked_id, checked_name
 from perdure.sdk.run import Run, calling_line, current_run, require_run
@@ -225,12 +225,13 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
 class ActivityInfo:
     """The attempt whose code is asking."""
 
-    __slots__ = ("_beat", "_cancelled", "_work", "_writer", "is_keyed")
+    __slots__ = ("_cancelled", "_work", "_writer", "beat", "is_keyed", "outlet")
 
     def __init__(self, work: Attempt, beat: Callable[[Payload | None], None], writer: Writer) -> None:
+        self.beat = beat
+        self.outlet: Outlet | None = None
         self._work = work
         self._writer = writer
-        self._beat = beat
         self._cancelled = False
         self.is_keyed = False
         """Whether the attempt has asked for its idempotency key, and so made a repetition harmless where it went."""
@@ -261,12 +262,22 @@ class ActivityInfo:
 
     def heartbeat(self, details: Any = None) -> None:
         """Say that the attempt is alive; `details` reach the next attempt if this one fails. Any thread may call it."""
-        self._beat(self._writer.encode(details) if details is not None else None)
+        self.beat(self._writer.encode(details) if details is not None else None)
 
     def last_details(self, type: Any = Any) -> Any:
         """The details of the newest heartbeat of an earlier attempt, None if there was none."""
         details = self._work.details
         return decode(details, type) if details is not None else None
+
+    @property
+    def stream_offset(self) -> int:
+        """How many items of this call's stream are durable, from all its attempts; 0 where nothing is yielded."""
+        return self.outlet.offset if self.outlet is not None else 0
+
+    def last_item(self, type: Any = Any) -> Any:
+        """The newest durable item of this call's stream, None if there is none."""
+        last = self.outlet.last if self.outlet is not None else None
+        return decode(last, type) if last is not None else None
 
     @property
     def is_cancelled(self) -> bool:

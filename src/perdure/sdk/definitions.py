@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
@@ -39,6 +39,7 @@ from perdure.sdk.generator import drive
 from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
 from perdure.sdk.run import calling_line, current_run
+from perdure.sdk.streams import in_thread, item_type
 
 if TYPE_CHECKING:
     from perdure.scheduler.schedule import Overlap
@@ -118,9 +119,13 @@ class Activity(Generic[P, R]):
             run.cancel_call(CancelActivity(number=number))
             raise
         if type(result) is ActivityCompleted:
-            value: R = run.decode(result.result, self.signature.result)
+            value: R = run.decode(result.result, self._result_type)
             return value
         raise activity_error(self.name, result.failure, result.attempt, result.timed_out)
+
+    @property
+    def _result_type(self) -> Any:
+        return self.signature.result
 
     async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         if self.is_transaction:
@@ -133,6 +138,36 @@ class Activity(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<perdure activity {self.name}>"
+
+
+class StreamActivity(Activity[P, int], Generic[P, T]):
+    """An activity that yields: a generator function, `async def` or `def`. Its items are durable one by one.
+
+    `await` gives how many items its stream has; `Handle.stream` reads them.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, options: CallOptions) -> None:
+        super().__init__(function, name, options)
+        self.is_async = inspect.isasyncgenfunction(function)
+
+    @functools.cached_property
+    def item_type(self) -> type[T]:
+        """What it is annotated to yield, or Any."""
+        return item_type(self.function)  # type: ignore[no-any-return]
+
+    @property
+    def _result_type(self) -> Any:
+        return int
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any]:
+        """A run of the function, at its beginning."""
+        items: AsyncGenerator[Any] = (
+            self.function(*args, **kwargs) if self.is_async else in_thread(self.function, args, kwargs)
+        )
+        return items
+
+    async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        return sum([1 async for _ in self.open(args, kwargs)])
 
 
 class Workflow(Generic[P, R]):
@@ -449,11 +484,14 @@ def check_activity_function(function: Callable[..., Any]) -> None:
         raise InvalidArgument(f"{function.name} is registered already; decorate the function itself, once")
     if inspect.isclass(function) or (callable(function) and inspect.iscoroutinefunction(type(function).__call__)):
         raise InvalidArgument(f"{function!r} is no function; write a `def` or `async def` that uses it")
-    if not callable(function) or inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise InvalidArgument(
-            f"{getattr(function, '__qualname__', repr(function))} must be a function, `def` or `async def` without "
-            "yield, to be an activity"
-        )
+    if not callable(function):
+        raise InvalidArgument(f"{function!r} must be a function, `def` or `async def`, to be an activity")
+
+
+def activity_of(function: Callable[..., Any], name: str, options: CallOptions) -> Activity[..., Any]:
+    """What a function becomes: one that yields has a stream."""
+    yields = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
+    return StreamActivity(function, name, options) if yields else Activity(function, name, options)
 
 
 def check_transaction_function(function: Callable[..., Any]) -> None:

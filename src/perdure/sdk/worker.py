@@ -7,26 +7,35 @@ import contextvars
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
 
 from perdure.codec import NOTHING, PLAIN, Payload, Writer
-from perdure.errors import KeyMissing, NotDecodable, NotEncodable, PayloadTooLarge, PerdureError
+from perdure.errors import (
+    KeyMissing,
+    NotDecodable,
+    NotEncodable,
+    PayloadTooLarge,
+    PerdureError,
+    StreamTooLong,
+)
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
 from perdure.history.replay import Difference
-from perdure.history.work import Attempt, Identity, Outcome, Stall
+from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import RESERVED, Activity, Definitions, Workflow, version_order
+from perdure.sdk.definitions import RESERVED, Activity, Definitions, StreamActivity, Workflow, version_order
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.run import Diverged, Run
+from perdure.sdk.streams import hand_over
 from perdure.sdk.watchdog import Interrupted, Watchdog
 
 THREADS = 32
-"""Threads for `def` activities unless the app says otherwise."""
+"""Threads for `def` activities unless the app says otherwise; as many more for those that yield."""
 
 
 _OBSTACLES: dict[type, str] = {
@@ -139,6 +148,7 @@ class Worker:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._watchdog = watchdog or Watchdog()
+        self._stream_threads = asyncio.Semaphore(threads)
         self._attempts: set[asyncio.Task[Any] | None] = set()
 
     def start(self) -> None:
@@ -189,8 +199,10 @@ class Worker:
             return BUILT_IN.get(name)
         return workflow
 
-    async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Outcome:
-        """Run one attempt in the calling task. `beat` takes heartbeats from any thread."""
+    async def attempt(
+        self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
+    ) -> Outcome:
+        """Run one attempt in the calling task. `beat` takes heartbeats from any thread, `outlet` what it yields."""
         activity = self._definitions.activities.get(work.name)
         if activity is None:
             return Outcome(failure=_unknown(work.name, self._app))
@@ -205,7 +217,9 @@ class Worker:
                 step = functools.partial(self._step, activity, work, args, kwargs)
                 return Outcome(step=functools.partial(contextvars.copy_context().run, step))
             call = (
-                activity.function(*args, **kwargs)
+                self._stream(activity, context, outlet(), args, kwargs)
+                if isinstance(activity, StreamActivity)
+                else activity.function(*args, **kwargs)
                 if activity.is_async
                 else self._in_thread(activity.function, args, kwargs)
             )
@@ -237,6 +251,19 @@ class Worker:
         except Exception as error:  # noqa: BLE001 because it is the attempt's outcome
             return self._failed(activity, work, error, expired=False)
 
+    async def _stream(
+        self,
+        activity: StreamActivity[..., Any],
+        context: ActivityInfo,
+        outlet: Outlet,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> int:
+        await outlet.begin()
+        context.outlet = outlet
+        async with nullcontext() if activity.is_async else self._stream_threads:
+            return await hand_over(activity.open(args, kwargs), outlet, context.beat, self._writer)
+
     async def rest(self, seconds: float) -> None:
         """Turns in this process are over when `advance` returns."""
 
@@ -246,7 +273,7 @@ class Worker:
         if isinstance(error, TimeoutError) and expired:
             text = f"activity {activity.name} took longer than its timeout of {work.timeout:g} s"
             return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
-        if isinstance(error, (NotDecodable, NotEncodable, PayloadTooLarge)):
+        if isinstance(error, (NotDecodable, NotEncodable, PayloadTooLarge, StreamTooLong)):
             return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
         return Outcome(failure=to_failure(error))
 

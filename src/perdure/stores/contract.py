@@ -30,6 +30,8 @@ SEEN_MAX = 1_024
 """How many message ids of commands and events an instance remembers; the oldest is forgotten first."""
 
 
+STREAM_ITEMS_MAX = 1_000_000
+"""Bound of the items of one stream; an attempt that yields more fails."""
 ANSWERS_MAX = 1_024
 """How many answers to updates an instance keeps; the oldest is forgotten first."""
 
@@ -193,12 +195,13 @@ class Turn(msgspec.Struct, gc=False):
 
     Condition: the stored head has this `execution`, `generation` and `sequence == expected`. `expected` None
     is a start: the id must be free, or its run finished, whose rows are then erased (`exists` otherwise).
-    Effects, in this order: `erase` drops history and waits of the generation before (continue-as-new; mail,
-    seen ids and what is published stay); `head` replaces the stored head (None: only `sequence = expected + 1`
-    and `updated = at`); `segment` is appended under the new head's sequence, higher than that of any segment there;
-    waits in `closed` go, those in `changed` are replaced if they are there, those in `opened` are inserted;
-    mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the one before; each of
-    `published` takes the place of what has its name, and answers beyond ANSWERS_MAX go, oldest first.
+    Effects, in this order: `erase` (continue-as-new) drops history and waits of the run that ends, and the streams of
+    runs before it; its own streams, mail, seen ids and what is published stay; `head` replaces the stored head (None:
+    only `sequence = expected + 1` and `updated = at`); `segment` is appended under the new head's sequence, higher
+    than that of any segment there; waits in `closed` go, those in `changed` are replaced if they are there, those in
+    `opened` are inserted; mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the
+    one before; each of `published` takes the place of what has its name, and answers beyond ANSWERS_MAX go, oldest
+    first.
     Numbers and keys that are not there are ignored. Then `created` are created and `mail` is delivered as
     `create` and `deliver` would, each in its own app's shard, in the same transaction, except that nothing is
     raised: undeliverable mail is dropped, refused creations send their `refusal`.
@@ -223,8 +226,50 @@ class Turn(msgspec.Struct, gc=False):
     erase: bool = False
 
 
+class Append(msgspec.Struct, frozen=True, gc=False):
+    """Items that an attempt of an open call adds to the call's stream; it happens as a whole or not at all.
+
+    Condition: the stored head has this `execution` and `generation` and is not finished; its wait `number` is an
+    activity and has this `attempt`; the last item of the stream has the offset `after` (0: there is none). So neither
+    an attempt that is no longer the call's nor a repetition adds anything. Effect: `values` become the items of the
+    offsets after + 1 and on, of `at`. It is no turn: the head stays as it is.
+    """
+
+    shard: int
+    id: str
+    execution: str
+    generation: int
+    number: int
+    attempt: int
+    after: int
+    at: int
+    values: Sequence[Payload]
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One thing that an activity has yielded; offsets of a stream count from 1 without gaps."""
+
+    offset: int
+    value: Payload
+    attempt: int
+    at: int
+
+
+class Stream(msgspec.Struct, frozen=True, gc=False):
+    """What one call has yielded: `number` is the call's, `name` its activity, `length` the offset of the last item.
+
+    `is_open`: the call is, so there may be more.
+    """
+
+    generation: int
+    number: int
+    name: str
+    length: int
+    is_open: bool
+
+
 class Outcome(StrEnum):
-    """What became of one turn: `conflict` and `exists` mean its condition did not hold.
+    """What became of one turn or append: `conflict` and `exists` mean its condition did not hold.
 
     Two are never a store's answer but the committer's: `no-room` for a start that a full store refused, `unwritable`
     for a turn at which the store failed in a way that it should not.
@@ -391,6 +436,17 @@ class Store(Protocol):
     async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
         """What the instance has published under those of the names that there are."""
 
+    async def streams(self, shard: int, id: str) -> list[Stream]:
+        """The instance's streams that have an item, by (generation, number)."""
+
+    async def items(
+        self, shard: int, id: str, generation: int, number: int, after: int = 0, limit: int = 1000
+    ) -> list[Item]:
+        """Items of one stream with offset > after, in order."""
+
+    async def last_item(self, shard: int, id: str, generation: int, number: int) -> Item | None:
+        """The newest item of one stream: where the next attempt goes on."""
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         """Instances, newest first by (created, id). Answers from indexed rows and never reads a history.
 
@@ -398,13 +454,17 @@ class Store(Protocol):
         nor repeat another. Raises InvalidArgument for a cursor that no page gave.
         """
 
-    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
-        """Write turns of the lease's shard in one transaction, and `token` with them.
+    async def commit(
+        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
+    ) -> list[Outcome]:
+        """Write turns and appends of the lease's shard in one transaction, and `token` with them.
 
-        Turns are of different instances. If the store knows a higher epoch for the shard, or the lease was
-        released, every turn is FENCED and nothing is written. A turn whose condition does not hold answers
-        CONFLICT (EXISTS for a start) and writes nothing; the others commit. TOO_LARGE likewise, for a turn
-        that the database cannot take. The turns' own rows are written first, then what they create in order
+        Turns are of different instances, appends of different calls; the outcomes are those of the turns, then those
+        of the appends. If the store knows a higher epoch for the shard, or the lease was released, every one is
+        FENCED and nothing is written. One whose condition does not hold answers CONFLICT (EXISTS for a start) and
+        writes nothing; the others commit. TOO_LARGE likewise, for one that the database cannot take. Appends are
+        written first, so that an item may come with the turn that closes its call. Then the turns' own rows are
+        written, then what they create in order
         of the turns, then their mail likewise: a turn may send to what another one of the commit creates.
         When the call returns, what it committed is durable to the store's class. Raises StoreRolledBack if
         the store's epoch is lower than the lease's.

@@ -19,10 +19,12 @@ from perdure.stores.contract import (
     HELD,
     MAILBOX_MESSAGES_MAX,
     SEEN_MAX,
+    Append,
     Creation,
     Delivery,
     Due,
     Head,
+    Item,
     Lease,
     Loaded,
     Mail,
@@ -31,6 +33,7 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Stream,
     Suspect,
     Turn,
     Wait,
@@ -39,6 +42,7 @@ from perdure.stores.contract import (
     shard_number,
 )
 from perdure.stores.rules import (
+    is_appendable,
     is_current,
     is_repetition,
     lost,
@@ -61,6 +65,27 @@ class Instance:
     seen: dict[str, None] = field(default_factory=dict)
     published: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, bytes] = field(default_factory=dict)
+    streams: dict[tuple[int, int], list[Item]] = field(default_factory=dict)
+    stream_names: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def erase(self, generation: int) -> None:
+        """Drop what does not go over to the generation after this one."""
+        self.segments.clear()
+        self.waits.clear()
+        for key in [key for key in self.streams if key[0] < generation]:
+            del self.streams[key], self.stream_names[key]
+
+    def append(self, append: Append) -> Outcome:
+        """Add the items if the condition holds."""
+        wait = self.waits.get(append.number)
+        key = (append.generation, append.number)
+        if wait is None or not is_appendable(self.head, wait, len(self.streams.get(key, ())), append):
+            return Outcome.CONFLICT
+        self.stream_names[key] = wait.name
+        offsets = enumerate(append.values, append.after + 1)
+        items = self.streams.setdefault(key, [])
+        items += [Item(offset, value, append.attempt, append.at) for offset, value in offsets]
+        return Outcome.COMMITTED
 
     def remember(self, turn: Turn) -> None:
         """Keep what the turn has seen and published, within the bounds."""
@@ -71,6 +96,11 @@ class Instance:
             (self.answers if one.answer else self.published)[one.name] = one.value
         for name in list(self.answers)[:-ANSWERS_MAX]:
             del self.answers[name]
+
+    def stream(self, generation: int, number: int) -> Stream:
+        name, length = self.stream_names[generation, number], len(self.streams[generation, number])
+        is_open = generation == self.head.generation and number in self.waits and not self.finished
+        return Stream(generation, number, name, length, is_open)
 
     @property
     def finished(self) -> bool:
@@ -168,6 +198,21 @@ class MemoryStore:
         shown = {**found.published, **found.answers} if found else {}
         return {name: shown[name] for name in names if name in shown}
 
+    async def streams(self, shard: int, id: str) -> list[Stream]:
+        found = self._instances[shard].get(id)
+        return [found.stream(*key) for key in sorted(found.streams)] if found else []
+
+    async def items(
+        self, shard: int, id: str, generation: int, number: int, after: int = 0, limit: int = 1000
+    ) -> list[Item]:
+        found = self._instances[shard].get(id)
+        return found.streams.get((generation, number), [])[after : after + limit] if found else []
+
+    async def last_item(self, shard: int, id: str, generation: int, number: int) -> Item | None:
+        found = self._instances[shard].get(id)
+        items = found.streams.get((generation, number)) if found else None
+        return items[-1] if items else None
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         found = [
             ((instance.head.created, instance.head.id, shard), instance.head)
@@ -182,13 +227,16 @@ class MemoryStore:
         page = found[:limit]
         return Page([head for _, head in page], write_cursor(*page[-1][0]) if len(found) > limit else None)
 
-    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+    async def commit(
+        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
+    ) -> list[Outcome]:
         shard = self._shards[lease.shard]
         if shard.epoch < lease.epoch:
             raise rolled_back(lease.shard, lease.app, shard.epoch, lease.epoch)
         if shard.epoch > lease.epoch or shard.owner is None:
-            return [Outcome.FENCED] * len(turns)
+            return [Outcome.FENCED] * (len(turns) + len(appends))
         shard.token = token
+        appended = [self._append(lease.shard, append) for append in appends]
         outcomes = [self._turn(lease.shard, turn) for turn in turns]
         written = zip(turns, outcomes, strict=True)
         committed = [turn for turn, outcome in written if outcome is Outcome.COMMITTED]
@@ -197,7 +245,7 @@ class MemoryStore:
         for turn in committed:
             for mail in turn.mail:
                 self._send(lease, mail)
-        return outcomes
+        return outcomes + appended
 
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
         return self._held(lease).token == token
@@ -370,8 +418,7 @@ class MemoryStore:
             if found is None or not is_current(found.head, turn):
                 return Outcome.CONFLICT
             if turn.erase:
-                found.segments.clear()
-                found.waits.clear()
+                found.erase(turn.generation)
             found.head = turn.head or replace(found.head, sequence=turn.expected + 1, updated=turn.at)
         if turn.segment is not None:
             newest = found.segments[-1].sequence if found.segments else 0
@@ -389,6 +436,10 @@ class MemoryStore:
             found.mail.pop(key, None)
         found.remember(turn)
         return Outcome.COMMITTED
+
+    def _append(self, shard: int, append: Append) -> Outcome:
+        found = self._instances[shard].get(append.id)
+        return found.append(append) if found is not None else Outcome.CONFLICT
 
     def _create_all(self, lease: Lease, turn: Turn) -> None:
         for creation in turn.created:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 
 from perdure.errors import Fenced, InstanceExists, InvalidArgument, StoreRolledBack
-from perdure.stores.contract import Creation, Head, Lease, Turn
+from perdure.stores.contract import FINISHED, Append, Creation, Head, Lease, Turn, Wait, WaitKind
 
 
 def is_current(head: Head, turn: Turn) -> bool:
     """Whether the condition of a turn that is no start holds."""
     there = (head.execution, head.generation, head.sequence)
     return there == (turn.execution, turn.generation, turn.expected)
+
+
+def is_appendable(head: Head, wait: Wait, length: int, append: Append) -> bool:
+    """Whether the condition of an append holds; `wait` has its number, `length` is that of the stream."""
+    there = (head.execution, head.generation, wait.kind, wait.attempt, length)
+    meant = (append.execution, append.generation, WaitKind.ACTIVITY, append.attempt, append.after)
+    return there == meant and head.status not in FINISHED
 
 
 def is_repetition(execution: str, parent_call: str | None, creation: Creation) -> bool:

@@ -15,11 +15,13 @@ from perdure.errors import Fenced, StoreUnavailable
 from perdure.history.accept import COMMANDS
 from perdure.history.events import EventRaised, decode_event
 from perdure.stores.contract import (
+    Append,
     Creation,
     Delivery,
     Due,
     EngineStore,
     Head,
+    Item,
     Lease,
     Loaded,
     Mail,
@@ -28,6 +30,7 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Stream,
     Suspect,
     Turn,
     Wait,
@@ -254,17 +257,33 @@ class FaultyStore:
     async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
         return await self._do("published", lambda: self._inner.published(shard, id, names))
 
+    async def streams(self, shard: int, id: str) -> list[Stream]:
+        return await self._do("streams", lambda: self._inner.streams(shard, id))
+
+    async def items(
+        self, shard: int, id: str, generation: int, number: int, after: int = 0, limit: int = 1000
+    ) -> list[Item]:
+        return await self._do("items", lambda: self._inner.items(shard, id, generation, number, after, limit))
+
+    async def last_item(self, shard: int, id: str, generation: int, number: int) -> Item | None:
+        return await self._do("last_item", lambda: self._inner.last_item(shard, id, generation, number))
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         return await self._do("find", lambda: self._inner.find(query, cursor, limit))
 
-    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+    async def commit(
+        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
+    ) -> list[Outcome]:
         def seen(outcomes: list[Outcome]) -> None:
-            self._witness.committed(lease, turns, outcomes)
-            self._log(f"commit, epoch {lease.epoch}: " + ", ".join(map(_told, turns, outcomes)))
+            of_turns, of_appends = outcomes[: len(turns)], outcomes[len(turns) :]
+            self._witness.appended(lease, appends, of_appends)
+            self._witness.committed(lease, turns, of_turns)
+            told = [*map(_told, turns, of_turns), *map(_told_of, appends, of_appends)]
+            self._log(f"commit, epoch {lease.epoch}: " + ", ".join(told))
             self._witness.probes["commit fenced"] += outcomes[0] == Outcome.FENCED
-            self._repeat(lease, turns, outcomes)
+            self._repeat(lease, turns, of_turns)
 
-        return await self._do("commit", lambda: self._inner.commit(lease, turns, token), seen)
+        return await self._do("commit", lambda: self._inner.commit(lease, turns, token, appends), seen)
 
     def _repeat(self, lease: Lease, turns: Sequence[Turn], outcomes: Sequence[Outcome]) -> None:
         for turn, outcome in zip(turns, outcomes, strict=True):
@@ -401,6 +420,11 @@ def _probe(name: str, fault: Fault) -> str:
             return f"{where.removeprefix('a ')} executed, then error"
         case Fault.FAILED:
             return f"{where.removeprefix('a ')} failed"
+
+
+def _told_of(append: Append, outcome: Outcome) -> str:
+    offsets = f"{append.after + 1} to {append.after + len(append.values)}"
+    return f"{outcome} [{append.id} call {append.number} attempt {append.attempt} yields {offsets}]"
 
 
 def _told(turn: Turn, outcome: Outcome) -> str:

@@ -52,11 +52,11 @@ class Mutant:
 
 
 def _with_epoch_of_the_store(commit: Any) -> Any:
-    async def mutated(self: Any, lease: Any, turns: Any, token: str) -> Any:
+    async def mutated(self: Any, lease: Any, turns: Any, token: str, appends: Any) -> Any:
         shard = self._shards[lease.shard]
         owner, shard.owner = shard.owner, shard.owner or lease.owner
         try:
-            return await commit(self, msgspec.structs.replace(lease, epoch=shard.epoch), turns, token)
+            return await commit(self, msgspec.structs.replace(lease, epoch=shard.epoch), turns, token, appends)
         finally:
             shard.owner = owner
 
@@ -157,14 +157,14 @@ def _taking_silence_for(outcome: Outcome | None) -> Callable[[Any], Any]:
     """What a commit is taken for whose answer is lost; None: for one that has to be tried again."""
 
     def make(commit: Any) -> Any:
-        async def mutated(self: Any, turns: Any) -> Any:
+        async def mutated(self: Any, turns: Any, appends: Any) -> Any:
             while True:
                 try:
-                    outcomes = await self._store.commit(self._lease, turns, self._clock.token())
+                    outcomes = await self._store.commit(self._lease, turns, self._clock.token(), appends)
                 except StoreUnavailable:
                     if outcome is None:
                         continue
-                    return [outcome] * len(turns)
+                    return [outcome] * (len(turns) + len(appends))
                 if outcomes[0] == Outcome.FENCED:
                     return self._give_up("fenced")
                 return outcomes

@@ -28,7 +28,7 @@ from perdure.history.events import (
     TurnStarted,
     decode_segment,
 )
-from perdure.stores.contract import FINISHED, Creation, Lease, Outcome, Turn
+from perdure.stores.contract import FINISHED, Append, Creation, Lease, Outcome, Turn
 
 RESOLVES: dict[type, type] = {
     ActivityCompleted: ActivityScheduled,
@@ -68,6 +68,7 @@ class Record:
     segments: list[tuple[int, bytes]] = field(default_factory=list)
     opened: dict[int, type] = field(default_factory=dict)
     closed: set[int] = field(default_factory=set)
+    yielded: dict[int, list[bytes]] = field(default_factory=dict)
     starts: int = 0
     completed: RunCompleted | None = None
     continued: bool = False
@@ -125,6 +126,26 @@ class Witness:
         for turn in written:
             for creation in turn.created:
                 self.created(creation)
+
+    def appended(self, lease: Lease, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+        for append, outcome in zip(appends, outcomes, strict=True):
+            if outcome == Outcome.COMMITTED:
+                self._append(lease, append)
+            else:
+                self.probes[f"items refused: {outcome}"] += 1
+
+    def _append(self, lease: Lease, append: Append) -> None:
+        run = (append.id, append.execution, append.generation)
+        record = self.records[run]
+        if not self.is_newest(lease):
+            self.accuse(f"{run} got items under epoch {lease.epoch} after epoch {self._epochs[lease.shard]} began")
+        if append.number in record.closed or record.completed is not None:
+            self.accuse(f"{run}: call {append.number} got items after its end")
+        items = record.yielded.setdefault(append.number, [])
+        if append.after != len(items):
+            self.accuse(f"{run}: call {append.number} got items after {append.after}, and it has {len(items)}")
+        items += [bytes(value.data) for value in append.values]
+        self.probes["items appended"] += len(append.values)
 
     # -- one turn -------------------------------------------------------------------------------------------
 

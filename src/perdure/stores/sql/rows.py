@@ -8,7 +8,20 @@ from typing import Any
 import msgspec
 
 from perdure.codec import Payload
-from perdure.stores.contract import Creation, Halt, Head, Mail, OpenCall, Published, Segment, Turn, Wait
+from perdure.stores.contract import (
+    Append,
+    Creation,
+    Halt,
+    Head,
+    Item,
+    Mail,
+    OpenCall,
+    Published,
+    Segment,
+    Stream,
+    Turn,
+    Wait,
+)
 from perdure.stores.sql.connection import Row
 
 _encode = msgspec.json.Encoder().encode
@@ -178,6 +191,29 @@ def mail_of(row: Row) -> Mail:
 
 def published_row(shard: int, instance: str, published: Published) -> Row:
     return (shard, instance, published.name, published.value.decode(), published.answer)
+
+
+def item_rows(append: Append) -> list[Row]:
+    """A row for each item, which begins with the condition of the append."""
+    condition = stream_row(append)
+    return [
+        (*condition, position, _encode(value).decode(), append.at)
+        for position, value in enumerate(append.values, append.after + 1)
+    ]
+
+
+def stream_row(append: Append) -> Row:
+    return (append.shard, append.id, append.execution, append.generation, append.number, append.attempt)
+
+
+def item_of(row: Row) -> Item:
+    position, value, attempt, at = row
+    return Item(position, _payload(value), attempt, at)
+
+
+def stream_of(row: Row) -> Stream:
+    generation, number, name, length, is_open = row
+    return Stream(generation, number, name, length, bool(is_open))
 
 
 def segment_of(row: Row) -> Segment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# History alone has its rows by time of arrival and an index on the key: turns of many deep runs then share
+# History and items have their rows by time of arrival and an index on the key: those of many deep runs then share
 # the pages of one commit, which halves its cost. Other tables are small: one tree is cheaper.
 FORMAT_1 = """
 create table perdure_meta (
@@ -113,6 +113,27 @@ create table perdure_seen (
     primary key (shard, instance, number),
     unique (shard, instance, key)
 ) without rowid;
+
+create table perdure_stream (
+    shard integer not null,
+    instance text not null,
+    generation integer not null,
+    number integer not null,
+    name text not null,
+    primary key (shard, instance, generation, number)
+) without rowid;
+
+create table perdure_item (
+    shard integer not null,
+    instance text not null,
+    generation integer not null,
+    number integer not null,
+    position integer not null,
+    value text not null,
+    attempt integer not null,
+    at integer not null,
+    primary key (shard, instance, generation, number, position)
+);
 
 create table perdure_published (
     shard integer not null,

@@ -154,6 +154,50 @@ where shard = ?1 and instance = ?2 and number > 0 and number <= (
 """
 SELECT_PUBLISHED = "select value from perdure_published where shard = ?1 and instance = ?2 and name = ?3"
 
+# Streams: an item's position is its offset. Each statement has the whole condition of an append.
+
+_APPENDABLE = f"""
+from perdure_wait as wait cross join perdure_head as head on head.shard = wait.shard and head.id = wait.instance
+where wait.shard = ?1 and wait.instance = ?2 and wait.number = ?5 and wait.kind = 'activity' and wait.attempt = ?6
+    and head.execution = ?3 and head.generation = ?4 and head.status not in {FINISHED}
+"""
+_LENGTH = """
+select max(position) from perdure_item where shard = {0} and instance = {1} and generation = {2} and number = {3}
+"""
+INSERT_STREAM = f"""
+insert into perdure_stream (shard, instance, generation, number, name) select ?1, ?2, ?4, ?5, wait.name {_APPENDABLE}
+on conflict (shard, instance, generation, number) do nothing
+"""
+INSERT_ITEM = f"""
+insert into perdure_item (shard, instance, generation, number, attempt, position, value, at)
+select ?1, ?2, ?4, ?5, ?6, ?7, ?8, ?9 {_APPENDABLE}
+    and ?7 = 1 + coalesce(({_LENGTH.format("?1", "?2", "?4", "?5")}), 0)
+"""
+SELECT_STREAMS = f"""
+select stream.generation, stream.number, stream.name,
+    ({_LENGTH.format("stream.shard", "stream.instance", "stream.generation", "stream.number")}),
+    exists (
+        select 1 from perdure_wait as wait
+        where wait.shard = stream.shard and wait.instance = stream.instance and wait.number = stream.number
+            and stream.generation = head.generation and head.status not in {FINISHED}
+    )
+from perdure_stream as stream cross join perdure_head as head on head.shard = stream.shard and head.id = stream.instance
+where stream.shard = ?1 and stream.instance = ?2 order by stream.generation, stream.number
+"""
+ITEM_COLUMNS = "position, value, attempt, at"
+SELECT_ITEMS = f"""
+select {ITEM_COLUMNS} from perdure_item
+where shard = ?1 and instance = ?2 and generation = ?3 and number = ?4 and position > ?5 order by position limit ?6
+"""
+SELECT_LAST_ITEM = f"""
+select {ITEM_COLUMNS} from perdure_item
+where shard = ?1 and instance = ?2 and generation = ?3 and number = ?4 order by position desc limit 1
+"""
+STREAM_TABLES = ("item", "stream")
+ERASE_STREAMS = tuple(
+    f"delete from perdure_{table} where shard = ?1 and instance = ?2 and generation < ?3" for table in STREAM_TABLES
+)
+
 # Tags.
 
 INSERT_TAG = "insert into perdure_tag (shard, instance, key, value, app, created) values (?1, ?2, ?3, ?4, ?5, ?6)"
@@ -202,12 +246,10 @@ SELECT_SUSPECTS = "select instance, deaths, accused_at_death from perdure_suspec
 
 # Whole instances.
 
+BESIDE_RUN = ("mail", "seen", "tag", "published", "suspect", *STREAM_TABLES)
 ERASE_RUN = tuple(f"delete from perdure_{table} where shard = ?1 and instance = ?2" for table in ("history", "wait"))
 ERASE_INSTANCE = (
     *ERASE_RUN,
-    *(
-        f"delete from perdure_{table} where shard = ?1 and instance = ?2"
-        for table in ("mail", "seen", "tag", "published", "suspect")
-    ),
+    *(f"delete from perdure_{table} where shard = ?1 and instance = ?2" for table in BESIDE_RUN),
     "delete from perdure_head where shard = ?1 and id = ?2",
 )

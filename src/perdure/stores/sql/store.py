@@ -10,10 +10,12 @@ from typing import Any, TypeVar
 
 from perdure.errors import ForkedEngine, NotOpen, StoreUnavailable
 from perdure.stores.contract import (
+    Append,
     Creation,
     Delivery,
     Due,
     Head,
+    Item,
     Lease,
     Loaded,
     Mail,
@@ -22,6 +24,7 @@ from perdure.stores.contract import (
     Page,
     Query,
     Segment,
+    Stream,
     Suspect,
     Turn,
     Wait,
@@ -32,7 +35,7 @@ from perdure.stores.sql import instances, lives, reads, rows, statements
 from perdure.stores.sql.connection import Connection, Database, TransactionConflict
 from perdure.stores.sql.ownership import Mark
 from perdure.stores.sql.runner import Runner, ThreadRunner
-from perdure.stores.sql.turns import write_singly, write_together
+from perdure.stores.sql.turns import write_append, write_appends, write_singly, write_together
 
 T = TypeVar("T")
 
@@ -133,14 +136,30 @@ class SqlStore:
     async def published(self, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
         return await self._read(reads.published, shard, id, names)
 
+    async def streams(self, shard: int, id: str) -> list[Stream]:
+        return await self._read(reads.records, rows.stream_of, statements.SELECT_STREAMS, (shard, id))
+
+    async def items(
+        self, shard: int, id: str, generation: int, number: int, after: int = 0, limit: int = 1000
+    ) -> list[Item]:
+        values = (shard, id, generation, number, after, limit)
+        return await self._read(reads.records, rows.item_of, statements.SELECT_ITEMS, values)
+
+    async def last_item(self, shard: int, id: str, generation: int, number: int) -> Item | None:
+        values = (shard, id, generation, number)
+        found = await self._read(reads.records, rows.item_of, statements.SELECT_LAST_ITEM, values)
+        return found[0] if found else None
+
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         position = None if cursor is None else read_cursor(cursor)
         return await self._read(reads.find, query, position, limit)
 
-    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+    async def commit(
+        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
+    ) -> list[Outcome]:
         for app in _apps(lease, turns) - self._shards.keys():
             await self.shards(app)
-        return await self._session(self._writer).run(self._commit, lease, turns, token)
+        return await self._session(self._writer).run(self._commit, lease, turns, token, appends)
 
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
         epoch, owned, newest = await self._write(reads.lease, lease.shard)
@@ -261,24 +280,38 @@ class SqlStore:
             shards = reads.shards(connection, app)
         return shards
 
-    def _commit(self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str) -> list[Outcome]:
+    def _commit(
+        self,
+        connection: Connection,
+        lease: Lease,
+        batch: Sequence[Turn],
+        token: str,
+        appends: Sequence[Append],
+    ) -> list[Outcome]:
         try:
-            return _transact(connection, True, self._commit_together, lease, batch, token)
+            return _transact(connection, True, self._commit_together, lease, batch, token, appends)
         except TransactionConflict:
-            return _transact(connection, True, self._commit_singly, lease, batch, token)
+            return _transact(connection, True, self._commit_singly, lease, batch, token, appends)
 
     def _commit_together(
-        self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str
+        self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str, appends: Sequence[Append]
+    ) -> list[Outcome]:
+        count = len(batch) + len(appends)
+        if not self._is_held(connection, lease, token):
+            return [Outcome.FENCED] * count
+        if appends:
+            write_appends(connection, appends)
+        write_together(connection, batch, lease.app, self._home)
+        return [Outcome.COMMITTED] * count
+
+    def _commit_singly(
+        self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str, appends: Sequence[Append]
     ) -> list[Outcome]:
         if not self._is_held(connection, lease, token):
-            return [Outcome.FENCED] * len(batch)
-        write_together(connection, batch, lease.app, self._home)
-        return [Outcome.COMMITTED] * len(batch)
-
-    def _commit_singly(self, connection: Connection, lease: Lease, batch: Sequence[Turn], token: str) -> list[Outcome]:
-        if not self._is_held(connection, lease, token):
-            return [Outcome.FENCED] * len(batch)
-        return write_singly(connection, batch, lease.app, self._home, self._database.row_bytes_max)
+            return [Outcome.FENCED] * (len(batch) + len(appends))
+        row_bytes_max = self._database.row_bytes_max
+        appended = [write_append(connection, append, row_bytes_max) for append in appends]
+        return write_singly(connection, batch, lease.app, self._home, row_bytes_max) + appended
 
     def _is_held(self, connection: Connection, lease: Lease, token: str) -> bool:
         """Stamp the token on the shard under the lease's epoch, which fences the whole transaction."""

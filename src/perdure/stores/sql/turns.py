@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from perdure.stores.contract import ANSWERS_MAX, MAILBOX_MESSAGES_MAX, SEEN_MAX, Mail, Outcome, Turn
+from perdure.stores.contract import ANSWERS_MAX, MAILBOX_MESSAGES_MAX, SEEN_MAX, Append, Mail, Outcome, Turn
 from perdure.stores.sql import rows, statements
 from perdure.stores.sql.connection import Connection, Row, TransactionConflict
 from perdure.stores.sql.instances import create, insert_instances, vacate
@@ -66,7 +66,7 @@ class OwnRows:
         if turn.published:
             self.published += [rows.published_row(shard, id, published) for published in turn.published]
         if turn.erase:
-            self.erased.append((shard, id))
+            self.erased.append((shard, id, turn.generation))
 
     def _add_head(self, turn: Turn) -> int:
         """Returns the new head's sequence."""
@@ -101,6 +101,8 @@ class OwnRows:
                 many(statements.INSERT_TAG, self.tags)
         if self.erased:
             for statement in statements.ERASE_RUN:
+                many(statement, [(shard, id) for shard, id, _ in self.erased])
+            for statement in statements.ERASE_STREAMS:
                 many(statement, self.erased)
         if self.segments:
             many(statements.INSERT_SEGMENT, self.segments)
@@ -158,15 +160,36 @@ def write_singly(
     return outcomes
 
 
+def write_appends(connection: Connection, appends: Sequence[Append]) -> None:
+    """Write all items. Raises TransactionConflict if any append's condition does not hold."""
+    begun = [rows.stream_row(append) for append in appends if not append.after]
+    if begun:
+        connection.change_many(statements.INSERT_STREAM, begun)
+    items = [row for append in appends for row in rows.item_rows(append)]
+    expect(connection.change_many(statements.INSERT_ITEM, items), items)
+
+
+def write_append(connection: Connection, append: Append, row_bytes_max: int) -> Outcome:
+    """Write the items of one append, or nothing."""
+    if max(len(value.data) for value in append.values) > row_bytes_max:
+        return Outcome.TOO_LARGE
+    return _attempted(connection, lambda: write_appends(connection, [append]))
+
+
 def write_own(connection: Connection, turn: Turn, row_bytes_max: int) -> Outcome:
     """Write the rows of the turn's own instance, or nothing."""
     if max(rows.sizes(turn), default=0) > row_bytes_max:
         return Outcome.TOO_LARGE
     if turn.expected is None and not vacate(connection, turn.shard, turn.id):
         return Outcome.EXISTS
+    return _attempted(connection, lambda: OwnRows([turn]).write(connection))
+
+
+def _attempted(connection: Connection, write: Callable[[], None]) -> Outcome:
+    """Whether the condition of a write held; if not, nothing of it is left."""
     connection.savepoint()
     try:
-        OwnRows([turn]).write(connection)
+        write()
     except TransactionConflict:
         connection.rollback_to_savepoint()
         return Outcome.CONFLICT
