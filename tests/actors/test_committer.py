@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from perdure.actors.committer import TURNS_PER_COMMIT_MAX, Committer
 from perdure.clock import SystemClock
-from perdure.errors import StoreUnavailable
-from perdure.stores.contract import Head, Lease, Outcome, Status, Turn
+from perdure.codec import NOTHING
+from perdure.errors import StoreFull, StoreUnavailable
+from perdure.stores.contract import Append, Head, Lease, Outcome, Status, Stream, Turn, Wait
 from perdure.stores.memory import MemoryStore
 
 
@@ -27,10 +28,10 @@ class Slow(MemoryStore):
         self.sizes: list[int] = []
         self.silent = 0
 
-    async def commit(self, lease: Lease, turns: Any, token: str) -> list[Outcome]:
+    async def commit(self, lease: Lease, turns: Any, token: str, appends: Any = ()) -> list[Outcome]:
         await asyncio.sleep(0.01)
-        self.sizes.append(len(turns))
-        outcomes = await super().commit(lease, turns, token)
+        self.sizes.append(len(turns) + len(appends))
+        outcomes = await super().commit(lease, turns, token, appends)
         if self.silent:
             self.silent -= 1
             raise StoreUnavailable("no answer")
@@ -130,9 +131,9 @@ class Failing(Slow):
 
     repaired = False
 
-    async def commit(self, lease: Lease, turns: Any, token: str) -> list[Outcome]:
+    async def commit(self, lease: Lease, turns: Any, token: str, appends: Any = ()) -> list[Outcome]:
         if self.repaired:
-            return await super().commit(lease, turns, token)
+            return await super().commit(lease, turns, token, appends)
         self.sizes.append(len(turns))
         raise StoreUnavailable("disk I/O error")
 
@@ -151,3 +152,94 @@ def test_a_store_that_fails_again_and_again_is_asked_less_and_less(run):
     tries, outcomes, lost = run(scenario)
     assert 3 <= tries <= 10
     assert (outcomes, lost) == ([Outcome.COMMITTED], [])
+
+
+def an_append(lease: Lease, id: str, after: int = 0, number: int = 1) -> Append:
+    return Append(lease.shard, id, "e", 1, number, 1, after, 5, [NOTHING, NOTHING])
+
+
+def with_calls(turn: Turn) -> Turn:
+    turn.opened = [Wait(number, "activity", "work", 5, attempt=1) for number in (1, 2)]
+    return turn
+
+
+def test_items_join_the_commit_of_turns(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, _ = await committing(store)
+        committer.submit(with_calls(a_start(lease, "a")), outcomes.append)
+        await asyncio.sleep(0.005)
+        committer.submit(a_start(lease, "b"), outcomes.append)
+        for number in (1, 2, 3):
+            committer.append(an_append(lease, "a", number=number), outcomes.append)
+        await committer.stop(5)
+        return store.sizes, outcomes
+
+    sizes, outcomes = run(scenario)
+    assert sizes == [1, 4]
+    assert outcomes == [*[Outcome.COMMITTED] * 4, Outcome.CONFLICT]
+
+
+def test_items_that_were_written_and_not_answered_are_not_written_again(run):
+    async def scenario():
+        store, outcomes = Slow(), []
+        committer, lease, lost = await committing(store)
+        committer.submit(with_calls(a_start(lease, "a")), outcomes.append)
+        await asyncio.sleep(0.05)
+        store.silent = 1
+        committer.append(an_append(lease, "a"), outcomes.append)
+        committer.append(replace(an_append(lease, "a", number=2), attempt=2), outcomes.append)
+        await committer.stop(5)
+        return store.sizes, outcomes, lost, await store.streams(lease.shard, "a")
+
+    sizes, outcomes, lost, streams = run(scenario)
+    assert (sizes, lost) == ([1, 2], [])
+    assert outcomes == [Outcome.COMMITTED, Outcome.COMMITTED, Outcome.CONFLICT]
+    assert streams == [Stream(1, 1, "work", 2, True)]
+
+
+def test_an_append_that_the_store_stumbles_over_harms_no_other(run):
+    class Stumbling(Slow):
+        async def commit(self, lease: Lease, turns: Any, token: str, appends: Any = ()) -> list[Outcome]:
+            if any(append.number == 2 for append in appends):
+                raise TypeError("a defect")
+            return await super().commit(lease, turns, token, appends)
+
+    async def scenario():
+        store, outcomes = Stumbling(), {}
+        committer, lease, _ = await committing(store)
+        committer.submit(with_calls(a_start(lease, "a")), lambda _: None)
+        await asyncio.sleep(0.05)
+        committer.submit(a_start(lease, "b"), lambda outcome: outcomes.update(b=outcome))
+        for number in (1, 2):
+            committer.append(
+                an_append(lease, "a", number=number), lambda outcome, number=number: outcomes.update({number: outcome})
+            )
+        await committer.stop(5)
+        return outcomes
+
+    assert run(scenario) == {1: Outcome.COMMITTED, "b": Outcome.COMMITTED, 2: Outcome.UNWRITABLE}
+
+
+def test_items_wait_for_a_full_store_to_have_room_and_are_not_refused(run):
+    class Full(Slow):
+        is_full = False
+
+        async def commit(self, lease: Lease, turns: Any, token: str, appends: Any = ()) -> list[Outcome]:
+            if self.is_full:
+                self.is_full = False
+                raise StoreFull("no room")
+            return await super().commit(lease, turns, token, appends)
+
+    async def scenario():
+        store, outcomes = Full(), {}
+        committer, lease, _ = await committing(store)
+        committer.submit(with_calls(a_start(lease, "a")), lambda _: None)
+        await asyncio.sleep(0.05)
+        store.is_full = True
+        committer.submit(a_start(lease, "b"), lambda outcome: outcomes.update(b=outcome))
+        committer.append(an_append(lease, "a"), lambda outcome: outcomes.update(items=outcome))
+        await committer.stop(5)
+        return outcomes
+
+    assert run(scenario) == {"b": Outcome.NO_ROOM, "items": Outcome.COMMITTED}

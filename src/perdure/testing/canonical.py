@@ -26,11 +26,12 @@ from perdure.sdk.scheduling import BUILT_IN
 from perdure.sdk.scheduling import NAME as SCHEDULE
 from perdure.stores.contract import Status
 from perdure.testing.loop import START
-from perdure.testing.programs import How
+from perdure.testing.programs import YIELDED, How
 from perdure.testing.repertoire import ACTIVITIES, HANGS, STAGE
 from perdure.testing.world import Command, Role
 
 OK, SLOW, FLAKY, FAILS, THREAD = (ACTIVITIES[how] for how in (How.OK, How.SLOW, How.FLAKY, How.FAILS, How.THREAD))
+YIELDS, DRAWS = ACTIVITIES[How.YIELDS], ACTIVITIES[How.DRAWS]
 
 
 async def chaining(mark: int) -> int:
@@ -122,6 +123,17 @@ async def updated(mark: int) -> list[int]:
     return answered
 
 
+async def streaming(mark: int) -> int:
+    """Two streams of five items, one of which takes three attempts, and one that is given up half way."""
+    count = sum(await asyncio.gather(YIELDS(mark), DRAWS(mark + 1)))
+    try:
+        async with asyncio.timeout(1.0):
+            await YIELDS(mark + 1)
+    except TimeoutError:
+        return count + await OK(mark)
+    return 0
+
+
 async def suspended(mark: int) -> int:
     total = await SLOW(mark)
     await asyncio.sleep(0.2)
@@ -207,6 +219,7 @@ ROLES: dict[str, Role] = dict(
         _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
         _role(updated, [2], Command(0.1, _asks(1)), Command(1.0, _asks(2))),
+        _role(streaming, 2 * YIELDED + 7),
         _role(
             suspended,
             15,
@@ -233,7 +246,7 @@ def definitions() -> Definitions:
         made.add(activity)
     functions = (
         fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing,
-        compensating, updated, suspended, stopped, grouped, generated,
+        compensating, updated, streaming, suspended, stopped, grouped, generated,
     )  # fmt: skip
     for function in functions:
         made.add(Workflow(function, function.__name__, STAGE))

@@ -53,12 +53,26 @@ def _inspect_instance(world: World, loaded: Loaded) -> None:
     record = world.witness.records[head.id, head.execution, head.generation]
     if [(segment.sequence, segment.events) for segment in loaded.segments] != record.segments:
         accuse(f"the stored history of {head.id} is not what was committed")
+    _inspect_streams(world, head, record)
     if loaded.waits or head.stalled or head.suspended:
         accuse(f"{head.id} is {head.status} and still waits: {loaded.waits}, {head.stalled}, {head.suspended}")
     if record.completed is None or record.completed.status != head.status:
         accuse(f"{head.id} is {head.status} and its history ends with {record.completed}")
     if record.starts != 1 and head.status != Status.TERMINATED:
         accuse(f"the history of {head.id} holds {record.starts} starts")
+
+
+def _inspect_streams(world: World, head: Head, record: Record) -> None:
+    """What was appended is there, and what goes on after a failure repeats nothing: items here are numbers in a row."""
+    store, accuse = world.backend.look(), world.witness.accuse
+    (shard,) = immediately(store.shards(APP))
+    for number, yielded in record.yielded.items():
+        items = immediately(store.items(shard, head.id, head.generation, number))
+        values = [bytes(item.value.data) for item in items]
+        if values != yielded:
+            accuse(f"stream {number} of {head.id} holds {values}; appended were {yielded}")
+        if values != [b"%d" % (int(values[0]) + place) for place in range(len(values))]:
+            accuse(f"stream {number} of {head.id} is not in a row: {values}")
 
 
 def _inspect_replay(world: World, key: RunKey, record: Record) -> None:

@@ -20,6 +20,7 @@ from perdure.actors.message import Message
 from perdure.engine import instance as instances
 from perdure.engine import shard as shards
 from perdure.engine.instance import Instance
+from perdure.engine.outlet import StreamOutlet
 from perdure.engine.quarantine import Lane
 from perdure.engine.shard import Shard
 from perdure.errors import StoreUnavailable
@@ -246,6 +247,24 @@ def _counting_no_deaths(_: Any) -> Any:
     return mutated
 
 
+def _taking_any_items(_: Any) -> Any:
+    def mutated(self: Any, append: Any) -> Outcome:
+        key = (append.generation, append.number)
+        items = self.streams.setdefault(key, [])
+        self.stream_names[key] = "?"
+        items += [memory.Item(len(items) + 1, value, append.attempt, append.at) for value in append.values]
+        return Outcome.COMMITTED
+
+    return mutated
+
+
+def _yielding_from_the_start(_: Any) -> Any:
+    async def mutated(self: Any) -> None:
+        """What earlier attempts have yielded is not asked for."""
+
+    return mutated
+
+
 def _always(value: bool) -> Callable[[Any], Any]:
     return lambda _: lambda *args: value
 
@@ -285,6 +304,8 @@ MUTANTS = (
         "_continued",
         lambda _: lambda self: self._continuation,
     ),
+    Mutant("items taken from attempts that are over", memory.Instance, "append", _taking_any_items),
+    Mutant("streams begun anew by each attempt", StreamOutlet, "begin", _yielding_from_the_start),
     Mutant("compensations cut short by a cancellation", saga, "_wait", _impatient),
 )
 

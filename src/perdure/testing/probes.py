@@ -50,6 +50,8 @@ REQUIRED = (
     "update refused",
     "stalled: quarantined",
     "suspect accused",
+    "items appended",
+    "items refused: conflict",
     "continued as new",
     "replayed",
     "purged",

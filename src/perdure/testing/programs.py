@@ -21,10 +21,15 @@ class How(StrEnum):
     FAILS = "fails"
     OVERDUE = "overdue"
     SILENT = "silent"
+    YIELDS = "yields"
+    DRAWS = "draws"
 
 
 FAILING = frozenset((How.FAILS, How.OVERDUE, How.SILENT))
-ATTEMPTS_MAX = {How.FLAKY: 4, How.BEATS: 2, How.FAILS: 2, How.OVERDUE: 2}
+YIELDING = frozenset((How.YIELDS, How.DRAWS))
+YIELDED = 5
+"""Items of each stream."""
+ATTEMPTS_MAX = {How.FLAKY: 4, How.BEATS: 2, How.FAILS: 2, How.OVERDUE: 2, How.YIELDS: 3}
 """Attempts that the policy of each allows; 1 where nothing is said."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import perdure
@@ -21,12 +21,14 @@ from perdure import (
 )
 from perdure.errors import ActivityFailed, ApplicationError, ChildWorkflowFailed
 from perdure.sdk.client import Client
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
 from perdure.sdk.options import call_options
 from perdure.sdk.saga import Saga
 from perdure.testing.ledger import Ledger
 from perdure.testing.programs import (
     ATTEMPTS_MAX,
+    YIELDED,
+    YIELDING,
     Broken,
     Chain,
     Child,
@@ -135,6 +137,24 @@ async def silent(mark: int) -> int:
     return _end(mark)
 
 
+async def yields(mark: int) -> AsyncIterator[int]:
+    """Goes on where the attempt before has stopped; the first two stop half way, perhaps before they yield."""
+    context = _begin(mark, How.YIELDS)
+    for offset in range(context.stream_offset, YIELDED):
+        if offset == (mark + 2 * context.attempt) % YIELDED and context.attempt < 3:
+            raise ValueError(f"attempt {context.attempt} of {mark}")
+        await asyncio.sleep((0.0, 0.01, 0.4)[mark % 3])
+        yield mark + offset
+    _end(mark)
+
+
+def draws(mark: int) -> Iterator[int]:
+    """Yields the same whenever it is run, and leaves out what is there."""
+    context = _begin(mark, How.DRAWS)
+    yield from range(mark + context.stream_offset, mark + YIELDED)
+    _end(mark)
+
+
 async def hangs(mark: int) -> int:
     _begin(mark, How.OK)
     await asyncio.sleep(FAR_SECONDS)
@@ -161,6 +181,8 @@ ACTIVITIES: dict[How, Activity[[int], int]] = {
     How.FAILS: Activity(fails, "fails", call_options(_retry(How.FAILS), None, None)),
     How.OVERDUE: Activity(overdue, "overdue", call_options(_retry(How.OVERDUE), 0.5, None)),
     How.SILENT: Activity(silent, "silent", call_options(None, None, 0.5)),
+    How.YIELDS: StreamActivity(yields, "yields", call_options(_retry(How.YIELDS), None, 5.0)),
+    How.DRAWS: StreamActivity(draws, "draws", call_options(None, None, None)),
 }
 HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
 DEADLY: Activity[[int], int] = Activity(deadly, "deadly", call_options(None, None, None))
@@ -207,7 +229,8 @@ async def perform(step: Step) -> int:  # noqa: PLR0912 - a case for each step
 
 async def _effect(step: Effect) -> int:
     try:
-        return await ACTIVITIES[step.how](step.mark)
+        value = await ACTIVITIES[step.how](step.mark)
+        return step.mark + value - YIELDED if step.how in YIELDING else value
     except ActivityFailed:
         return -step.mark
 
