@@ -80,9 +80,9 @@ class StreamOutlet:
 
     async def put(self, value: Payload) -> None:
         """Take an item, and return when at most STREAM_AHEAD_MAX are not durable. Raises what stands against it."""
-        if self._refusal is None and self.offset + self._ahead >= STREAM_ITEMS_MAX:
-            self._refusal = _too_long(self._address)
         self._check()
+        if self.offset + self._ahead >= STREAM_ITEMS_MAX:
+            raise _too_long(self._address)
         self._waiting.append(value)
         self._go_on()
         await self._until_ahead(STREAM_AHEAD_MAX)

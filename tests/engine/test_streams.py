@@ -1,0 +1,497 @@
+"""Streams: what a reader sees, what an attempt goes on from, and whose items are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from perdure import App, Client, Retry, WorkflowFailed, activity_context, continue_as_new, wait_for_event
+from perdure.engine import outlet
+from perdure.engine.outlet import STREAM_AHEAD_MAX
+from perdure.errors import InstanceNotFound, InvalidArgument
+from perdure.sdk.streams import STREAM_PAGE, StreamState
+from perdure.stores.contract import Lease, Outcome
+from perdure.stores.memory import MemoryStore
+
+
+async def listed(items: AsyncIterator) -> list:
+    return [item async for item in items]
+
+
+def test_a_reader_gets_each_item_live_typed_and_until_the_call_ends(run, url):
+    app = App("streams", store=url)
+    gates = [asyncio.Event() for _ in range(3)]
+
+    @dataclass
+    class Token:
+        text: str
+
+    @app.activity
+    async def tokens(prompt: str) -> AsyncIterator[Token]:
+        for number, gate in enumerate(gates):
+            await gate.wait()
+            yield Token(f"{prompt}{number}")
+
+    tokens.function.__annotations__["return"] = AsyncIterator[Token]  # because the class is local
+
+    @app.workflow
+    async def main() -> int:
+        count = await tokens("t")
+        await wait_for_event("end")
+        return count
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            early = handle.stream(tokens)
+            first = asyncio.create_task(anext(early))
+            await asyncio.sleep(0.05)
+            assert not first.done()
+            gates[0].set()
+            assert await asyncio.wait_for(first, 5) == Token("t0")
+            assert (early.run, early.call, early.offset) == (1, 1, 1)
+            assert await listed(handle.stream(tokens, follow=False)) == [Token("t0")]
+            assert await handle.streams() == [StreamState(run=1, call=1, name="tokens", items=1, is_open=True)]
+            for gate in gates:
+                gate.set()
+            assert await listed(early) == [Token("t1"), Token("t2")]  # and ends, though the run goes on
+            assert await listed(handle.stream("tokens", dict, after=1)) == [{"text": "t1"}, {"text": "t2"}]
+            assert await listed(handle.stream(call=1, after=3)) == []
+            await handle.raise_event("end")
+            assert await handle.result() == 3
+            assert await listed(handle.stream(tokens)) == [Token("t0"), Token("t1"), Token("t2")]
+            assert await listed(handle.stream("other")) == []
+
+    run(scenario)
+
+
+def test_the_next_attempt_goes_on_after_the_last_durable_item(run, url):
+    app = App("streams", store=url)
+    seen = []
+
+    @app.activity(retry=Retry(max_attempts=5, initial_interval=0.01))
+    async def numbers(count: int) -> AsyncIterator[int]:
+        context = activity_context()
+        seen.append((context.attempt, context.stream_offset, context.last_item(int)))
+        for number in range(context.stream_offset, count):
+            yield number
+            if number == 2 * context.attempt:
+                raise ValueError(number)
+
+    @app.workflow
+    async def main() -> int:
+        return await numbers(7)
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            assert await listed(handle.stream(numbers)) == list(range(7))
+            return await handle.result()
+
+    assert run(scenario) == 7
+    assert seen == [(1, 0, None), (2, 3, 2), (3, 5, 4), (4, 7, 6)]
+
+
+def test_an_attempt_that_begins_anew_yields_again_what_is_there(run):
+    app = App("streams", store="memory:")
+
+    @app.activity(retry=Retry(max_attempts=2, initial_interval=0.01))
+    async def letters() -> AsyncIterator[str]:
+        yield "a"
+        yield "b"
+        if activity_context().attempt == 1:
+            raise ValueError
+        yield "c"
+
+    @app.workflow
+    async def main() -> int:
+        return await letters()
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            return await handle.result(), await listed(handle.stream(letters))
+
+    assert run(scenario) == (5, ["a", "b", "a", "b", "c"])
+
+
+def test_a_def_generator_has_one_thread_and_is_closed_in_it(run, url):
+    app = App("streams", store=url)
+    threads, closed = set(), threading.Event()
+
+    @app.activity
+    def rows(count: int) -> Iterator[int]:
+        try:
+            for number in range(count):
+                threads.add(threading.current_thread().name)
+                yield number
+        finally:
+            threads.add(threading.current_thread().name)
+            closed.set()
+
+    @app.workflow
+    async def main(count: int) -> int:
+        async with asyncio.timeout(0.3):
+            return await rows(count)
+
+    async def scenario():
+        async with app:
+            handle = await main.start(50)
+            assert await listed(handle.stream(rows)) == list(range(50))
+            assert await handle.result() == 50
+            assert len(threads) == 1
+            closed.clear()
+            endless = await main.start(10**9)
+            with pytest.raises(WorkflowFailed, match="TimeoutError"):
+                await endless.result()
+            assert await asyncio.to_thread(closed.wait, 5)
+            items = await listed(endless.stream(rows))
+            assert items == list(range(len(items))) != []
+
+    run(scenario)
+    assert all(name.startswith("perdure-stream") for name in threads)
+
+
+def test_cancellation_closes_the_generator_and_ends_the_stream(run, url):
+    app = App("streams", store=url)
+    ends = []
+
+    @app.activity
+    async def endless() -> AsyncIterator[int]:
+        number = 0
+        try:
+            while True:
+                yield number
+                number += 1
+                await asyncio.sleep(0.001)
+        except BaseException as error:
+            ends.append(type(error).__name__)
+            raise
+
+    @app.workflow
+    async def main() -> None:
+        await endless()
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            reader = handle.stream(endless)
+            assert await anext(reader) == 0
+            await handle.cancel()
+            items = await listed(reader)
+            assert items == list(range(1, len(items) + 1))
+            assert len(await listed(handle.stream(endless))) == len(items) + 1
+
+    run(scenario)
+    assert len(ends) == 1
+    assert ends[0] in {"CancelledError", "GeneratorExit"}
+
+
+class Slow(MemoryStore):
+    """A store whose commits take a while."""
+
+    seconds = 0.02
+
+    async def commit(self, lease, turns, token, appends=()):
+        await asyncio.sleep(self.seconds)
+        return await super().commit(lease, turns, token, appends)
+
+
+def test_a_generator_is_held_while_too_many_of_its_items_are_not_durable(run):
+    app = App("streams", store=Slow())
+    ahead = []
+
+    @app.activity
+    async def quick() -> AsyncIterator[int]:
+        for number in range(100):
+            ahead.append(number - activity_context().stream_offset)
+            yield number
+
+    @app.workflow
+    async def main() -> int:
+        return await quick()
+
+    async def scenario():
+        async with app:
+            return await (await main.start()).result()
+
+    assert run(scenario) == 100
+    assert max(ahead) == STREAM_AHEAD_MAX
+
+
+def test_items_of_a_call_that_was_given_up_meanwhile_are_refused_by_the_store(run):
+    """The turn that closes the call is under way when the item comes: the store alone knows which is first."""
+    outcomes: list[Outcome] = []
+
+    class Witnessed(Slow):
+        async def commit(self, lease: Lease, turns, token, appends=()):
+            found = await super().commit(lease, turns, token, appends)
+            outcomes.extend(found[len(turns) :])
+            return found
+
+    app = App("streams", store=Witnessed())
+    go = asyncio.Event()
+
+    @app.activity
+    async def late() -> AsyncIterator[int]:
+        yield 1
+        await go.wait()
+        yield 2
+
+    @app.workflow
+    async def main() -> str:
+        call = asyncio.ensure_future(late())
+        await wait_for_event("give up")
+        call.cancel()
+        await asyncio.sleep(0.2)
+        return "given up"
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            assert await anext(handle.stream(late)) == 1
+            giving_up = asyncio.create_task(handle.raise_event("give up"))
+            await asyncio.sleep(Slow.seconds / 2)
+            go.set()
+            await giving_up
+            assert await handle.result() == "given up"
+            return await listed(handle.stream(late))
+
+    assert run(scenario) == [1]
+    assert outcomes == [Outcome.COMMITTED, Outcome.CONFLICT]
+
+
+def test_a_stream_has_a_bound(run, monkeypatch):
+    monkeypatch.setattr(outlet, "STREAM_ITEMS_MAX", 50)
+    app = App("streams", store="memory:")
+    attempts = []
+
+    @app.activity(retry=Retry(max_attempts=3, initial_interval=0.01))
+    async def many(count: int) -> AsyncIterator[int]:
+        attempts.append(count)
+        for number in range(count):
+            yield number
+
+    @app.workflow
+    async def main(count: int) -> int:
+        return await many(count)
+
+    async def scenario():
+        async with app:
+            assert await (await main.start(50)).result() == 50
+            handle = await main.start(51)
+            with pytest.raises(WorkflowFailed, match="StreamTooLong"):
+                await handle.result()
+            return await listed(handle.stream(many))
+
+    assert run(scenario) == list(range(50))
+    assert attempts == [50, 51]
+
+
+def test_an_item_that_cannot_be_stored_fails_the_call_and_keeps_what_came_before(run):
+    app = App("streams", store="memory:")
+
+    @app.activity
+    async def odd() -> AsyncIterator[object]:
+        yield 1
+        yield object()
+
+    @app.workflow
+    async def main() -> int:
+        return await odd()
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            with pytest.raises(WorkflowFailed, match="NotEncodable"):
+                await handle.result()
+            return await listed(handle.stream(odd))
+
+    assert run(scenario) == [1]
+
+
+def test_items_are_signs_of_life(run):
+    app = App("streams", store="memory:")
+
+    @app.activity(heartbeat_timeout=0.6)
+    async def ticking(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+            await asyncio.sleep(0.1 if number < 9 else 30)
+
+    @app.workflow
+    async def main(count: int) -> int:
+        return await ticking(count)
+
+    async def scenario():
+        async with app:
+            assert await (await main.start(9)).result() == 9
+            with pytest.raises(WorkflowFailed, match="heartbeat"):
+                await (await main.start(10)).result()
+
+    run(scenario)
+
+
+def test_streams_outlive_continue_as_new_by_one_run(run, url):
+    app = App("streams", store=url)
+
+    @app.activity
+    async def numbers(first: int) -> AsyncIterator[int]:
+        yield first
+        yield first + 1
+
+    @app.workflow
+    async def main(round: int) -> int:
+        await numbers(10 * round)
+        if round < 3:
+            await wait_for_event("next")
+            continue_as_new(round + 1)
+        return round
+
+    async def scenario():
+        async with app:
+            handle = await main.start(1)
+            reader = handle.stream(numbers)
+            assert await anext(reader) == 10
+            await handle.raise_event("next")
+            second = handle.stream(numbers, run=2)
+            assert await listed(second) == [20, 21]
+            assert await listed(reader) == [11]  # because it is pinned to the stream that it began with
+            await handle.raise_event("next")
+            assert await handle.result() == 3
+            assert [(s.run, s.items) for s in await handle.streams()] == [(2, 2), (3, 2)]
+            assert await listed(handle.stream(numbers)) == [30, 31]
+            assert await listed(handle.stream(numbers, run=1)) == []
+            await handle.purge()
+            with pytest.raises(InstanceNotFound):
+                await listed(handle.stream(numbers))
+
+    run(scenario)
+
+
+def test_several_streams_of_a_run_are_told_apart_by_name_and_by_call(run):
+    app = App("streams", store="memory:")
+
+    @app.activity
+    async def a(first: int) -> AsyncIterator[int]:
+        yield first
+
+    @app.activity
+    async def b(first: int) -> AsyncIterator[int]:
+        yield first
+
+    @app.workflow
+    async def main() -> list[int]:
+        return list(await asyncio.gather(a(1), b(2), a(3)))
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            assert await handle.result() == [1, 1, 1]
+            found = [(s.call, s.name) for s in await handle.streams()]
+            assert found == [(1, "a"), (2, "b"), (3, "a")]
+            assert await listed(handle.stream(a)) == await listed(handle.stream()) == [1]
+            assert await listed(handle.stream(b)) == [2]
+            assert await listed(handle.stream(a, call=3)) == [3]
+            assert await listed(handle.stream(b, call=3)) == []
+
+    run(scenario)
+
+
+def test_a_client_in_another_engine_reads_beside_the_owner_and_with_no_worker_up(run, url):
+    app = App("streams", store=url)
+    gate = asyncio.Event()
+    count = 3 * STREAM_PAGE
+
+    @app.activity
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(count):
+            if number == count // 2:
+                await gate.wait()
+            yield number
+
+    @app.workflow
+    async def main() -> int:
+        return await numbers()
+
+    async def scenario():
+        async with app, Client(url, app_id="streams") as client:
+            id = (await main.start()).id
+            reader = client.get(id).stream(numbers)
+            first = [await anext(reader) for _ in range(count // 2)]
+            gate.set()
+            assert first + await listed(reader) == list(range(count))
+        async with Client(url, app_id="streams") as client:
+            return await listed(client.get(id).stream("numbers", int, after=count - 2))
+
+    assert run(scenario) == [count - 2, count - 1]
+
+
+def test_a_reader_of_an_instance_that_is_replaced_is_told_so(run):
+    app = App("streams", store="memory:")
+    gate = asyncio.Event()
+
+    @app.activity
+    async def numbers(first: int) -> AsyncIterator[int]:
+        yield first
+        await gate.wait()
+        yield first + 1
+
+    @app.workflow
+    async def main(first: int) -> int:
+        return await numbers(first)
+
+    async def scenario():
+        async with app:
+            handle = await main.with_options(id="same").start(1)
+            reader = app.client.get("same").stream(numbers)
+            assert await anext(reader) == 1
+            await handle.terminate()
+            again = await main.with_options(id="same").start(7)
+            assert await anext(again.stream(numbers)) == 7
+            gate.set()
+            assert await again.result() == 2
+            with pytest.raises(InstanceNotFound):
+                await listed(reader)
+
+    run(scenario)
+
+
+def test_what_a_stream_is_asked_for_is_checked(run):
+    app = App("streams", store="memory:")
+
+    async def scenario():
+        async with app:
+            handle = app.client.get("nobody")
+            for wrong in ({"after": -1}, {"call": 0}, {"run": 0}, {"after": "1"}, {"source": ""}, {"source": 7}):
+                with pytest.raises(InvalidArgument):
+                    handle.stream(**wrong)
+            with pytest.raises(InstanceNotFound):
+                await anext(handle.stream())
+            with pytest.raises(InstanceNotFound):
+                await handle.streams()
+
+    run(scenario)
+
+
+def test_outside_a_workflow_an_activity_that_yields_just_runs(run):
+    app = App("streams", store="memory:")
+
+    @app.activity
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    @app.activity
+    def rows() -> Iterator[int]:
+        yield 1
+
+    async def scenario():
+        assert [item async for item in numbers.function()] == [1, 2]
+        return await numbers(), await rows()
+
+    assert run(scenario) == (2, 1)
