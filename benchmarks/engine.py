@@ -20,6 +20,12 @@ async def activity(argument: Any) -> dict[str, Any]:
 
 
 @app.activity
+async def yielding(count: int) -> AsyncIterator[dict[str, Any]]:
+    for number in range(count):
+        yield receipt(number)
+
+
+@app.activity
 async def marked(argument: int) -> int:
     MARKS.mark()
     return argument
@@ -56,6 +62,11 @@ async def sequence(steps: int) -> Any:
 
 
 @app.workflow
+async def stream(items: int) -> int:
+    return await yielding(items)
+
+
+@app.workflow
 async def long_run(steps: int) -> int:
     for step in range(steps):
         await marked(step)
@@ -88,7 +99,7 @@ async def sleeper(due: float) -> None:
 
 WORKFLOWS: dict[str, Any] = {
     workflow.function.__name__: workflow
-    for workflow in (one, sequence, long_run, fan_out, in_flight, unfinished, sleeper)
+    for workflow in (one, sequence, stream, long_run, fan_out, in_flight, unfinished, sleeper)
 }
 
 

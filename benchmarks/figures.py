@@ -126,6 +126,14 @@ def _own(key: str, scale: float = 1.0) -> Callable[[Sample, Sample], float]:
     return lambda _floor, perdure: perdure[key] * scale
 
 
+def _against_a_step(clock: str) -> Callable[[Sample, Sample], float]:
+    return lambda _floor, perdure: perdure[f"item_{clock}_s"] / perdure[f"step_{clock}_s"]
+
+
+def _item_and_step(sample: Sample) -> str:
+    return f"{sample['item_cpu_s'] * 1e6:.0f} us, step {sample['step_cpu_s'] * 1e6:.0f} us CPU"
+
+
 def _rate(sample: Sample) -> str:
     return f"{sample['cpu_s'] * 1e6:.0f} us CPU, {1 / sample['wall_s']:,.0f}/s"
 
@@ -169,6 +177,15 @@ FIGURES = (
     ),
     Figure(
         "a lone sequential step", "lone", "x the floor's cost", _cost("cpu_s"), Target(1.7), _cost("wall_s"), _latency
+    ),
+    Figure(
+        "an item of a stream against a step",
+        "stream",
+        "x the step's cost",
+        _against_a_step("cpu"),
+        Target(1.3),
+        _against_a_step("wall"),
+        _item_and_step,
     ),
     Figure("step 10,000 against step 100 of one workflow", "long_run", "x", _growth, Target(1.2), show=_early_late),
     Figure("call 10,000 against call 100 of one fan-out", "wide_run", "x", _growth, Target(1.2), show=_early_late),

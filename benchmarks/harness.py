@@ -62,6 +62,7 @@ PLANS = (
     Plan("one_at_1000", BOTH),
     Plan("sequences", BOTH),
     Plan("lone", BOTH),
+    Plan("stream"),
     Plan("long_run", BOTH),
     Plan("wide_run"),
     Plan("fan_out"),

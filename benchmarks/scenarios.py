@@ -55,6 +55,22 @@ async def lone(subject: Subject, size: Size) -> Sample:
     return meter.each(size.lone_repeats * size.lone_steps)
 
 
+async def stream(subject: Subject, size: Size) -> Sample:
+    """Lone sequences of steps and lone streams of as many items, in turn; per step and per item."""
+    await _warm_up(subject, size)
+    await subject.run("stream", "warm-stream", size.warm_up_steps)
+    count = size.lone_steps
+    spent = {"sequence": [0.0, 0.0], "stream": [0.0, 0.0]}
+    for repeat in range(size.stream_repeats):
+        for workflow, clocks in spent.items():
+            with Meter() as meter:
+                await subject.run(workflow, f"{workflow}-{repeat}", count)
+            clocks[0] += meter.cpu / count / size.stream_repeats
+            clocks[1] += meter.wall / count / size.stream_repeats
+    (step_cpu, step_wall), (item_cpu, item_wall) = spent.values()
+    return {"step_cpu_s": step_cpu, "step_wall_s": step_wall, "item_cpu_s": item_cpu, "item_wall_s": item_wall}
+
+
 async def long_run(subject: Subject, size: Size) -> Sample:
     """One workflow of very many steps; CPU of a step early and late in it."""
     await _warm_up(subject, size)
@@ -192,6 +208,6 @@ IN_PROCESS: dict[str, Callable[[Any, Size], Awaitable[Sample]]] = {
     "one_at_1000": partial(one_at, 1_000),
     **{
         scenario.__name__: scenario
-        for scenario in (sequences, lone, long_run, wide_run, fan_out, hold, leave, wake, sleepers, idle)
+        for scenario in (sequences, lone, stream, long_run, wide_run, fan_out, hold, leave, wake, sleepers, idle)
     },
 }

@@ -15,6 +15,7 @@ class Size:
     steps: int = 100
     lone_steps: int = 300
     lone_repeats: int = 3
+    stream_repeats: int = 5
     early_steps: tuple[int, int] = (50, 350)
     late_steps: tuple[int, int] = (9_850, 10_150)
     early_calls: tuple[int, int] = (1, 199)
@@ -36,6 +37,7 @@ QUICK = Size(
     crowd=2_000,
     steps=20,
     lone_repeats=1,
+    stream_repeats=2,
     late_steps=(1_850, 2_150),
     late_calls=(1_500, 2_500),
     early_repeats=5,

@@ -328,7 +328,7 @@ class Handle(Generic[R]):
         and `run` mean another one. A stream that has not begun is waited for while the instance lives. `follow` False
         gives what is there. Read from the store: no worker needs to be up. Raises InstanceNotFound.
         """
-        name = getattr(source, "name", source)
+        name: Any = getattr(source, "name", source)
         selection = Selection(
             name=checked_name(name, "an activity's name") if name is not None else None,
             run=checked_count("run", run, 1) if run is not None else None,

@@ -29,7 +29,7 @@ from perdure.history.events import RunCancelRequested
 from perdure.sdk import run as runs
 from perdure.sdk import saga
 from perdure.stores import memory
-from perdure.stores.contract import FINISHED, Outcome
+from perdure.stores.contract import FINISHED, Item, Outcome
 from perdure.stores.memory import MemoryStore
 from perdure.testing.world import Report
 
@@ -252,7 +252,7 @@ def _taking_any_items(_: Any) -> Any:
         key = (append.generation, append.number)
         items = self.streams.setdefault(key, [])
         self.stream_names[key] = "?"
-        items += [memory.Item(len(items) + 1, value, append.attempt, append.at) for value in append.values]
+        items += [Item(len(items) + 1, value, append.attempt, append.at) for value in append.values]
         return Outcome.COMMITTED
 
     return mutated
