@@ -41,7 +41,7 @@ from perdure.sdk.context import (
     wait_for_event,
     workflow_context,
 )
-from perdure.sdk.definitions import Activity, Workflow
+from perdure.sdk.definitions import Activity, StreamActivity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
 from perdure.sdk.messages import ExternalEvent, Update
 from perdure.sdk.options import Retry
@@ -83,6 +83,7 @@ __all__ = [
     "ScheduleState",
     "Secret",
     "Status",
+    "StreamActivity",
     "Transaction",
     "Update",
     "UpdateFailed",

@@ -18,6 +18,7 @@ from perdure.cli import documents
 
 SHOP = """
 import asyncio, pathlib, time
+from collections.abc import AsyncIterator
 import perdure
 from perdure import App, on_update, set_state, set_status, wait_for_event
 
@@ -74,6 +75,21 @@ async def basket() -> list[str]:
 
     await wait_for_event("close")
     return items
+
+@app.activity
+async def words(text: str) -> AsyncIterator[str]:
+    for word in text.split():
+        yield word
+
+@app.activity
+async def letters(text: str) -> AsyncIterator[str]:
+    yield text
+    await asyncio.Event().wait()
+
+@app.workflow
+async def speech(text: str) -> None:
+    await words(text)
+    await letters(text)
 
 @app.workflow
 async def parent(who: str) -> str:

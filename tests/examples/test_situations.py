@@ -41,6 +41,16 @@ SAYS = {
         5 ticks of a minute ago, one after the other
         ['weekly']
         """,
+    "streaming": """
+        1: it
+        2: goes
+        3: on
+        4: existing
+        5: through
+        6: changes
+        from 4 on: existing through changes
+        {'words': 6, 'letters': 30}
+        """,
     "saga": """
         reserved a flight
         reserved a hotel

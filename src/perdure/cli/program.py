@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, replay, schedule, screen, starting, steering, talking, worker
+from perdure.cli import lint, looking, replay, schedule, screen, starting, steering, streaming, talking, worker
 from perdure.cli.commands import command
 from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
 
@@ -29,6 +29,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "explain": looking.explain,
     "query": talking.query,
     "update": talking.update,
+    "stream": streaming.stream,
     "raise": steering.raise_,
     "cancel": steering.cancel,
     "suspend": steering.suspend,

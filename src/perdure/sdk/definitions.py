@@ -150,7 +150,7 @@ class StreamActivity(Activity[P, int], Generic[P, T]):
         super().__init__(function, name, options)
         self.is_async = inspect.isasyncgenfunction(function)
 
-    @functools.cached_property
+    @property
     def item_type(self) -> type[T]:
         """What it is annotated to yield, or Any."""
         return item_type(self.function)  # type: ignore[no-any-return]
