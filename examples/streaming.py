@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from perdure import App, Retry, activity_context
 
 app = App("streaming")
-ANSWER = "it goes on existing through changes".split()
+ANSWER = ["it", "goes", "on", "existing", "through", "changes"]
 
 
 @app.activity(retry=Retry(max_attempts=2, initial_interval=0.05))

@@ -15,6 +15,7 @@ from perdure.stores.contract import (
     ANSWERED,
     FINISHED,
     HELD,
+    Append,
     Creation,
     EngineStore,
     Halt,
@@ -44,6 +45,8 @@ class Life:
         self.random = random.Random(seed)
         self.shard = shard
         self.heads: dict[str, Head] = {}
+        self.calls: list[tuple[str, Wait]] = []
+        self.lengths: dict[tuple[str, int, int], int] = {}
         self.now = 1_000
         self.told = 0
 
@@ -58,7 +61,8 @@ class Life:
         match name:
             case "commit":
                 ids = self.random.sample(IDS, self.random.randint(1, 5))
-                return name, [self.turn(id) for id in ids]
+                appends = {append.id: append for append in (self.append() for _ in range(self.random.randrange(4)))}
+                return name, ([self.turn(id) for id in ids], list(appends.values()))
             case "create":
                 return name, self.creation(self.random.choice(IDS))
             case "deliver":
@@ -71,6 +75,17 @@ class Life:
                 return name, self.now
             case _:
                 return name, None
+
+    async def look(self, store: EngineStore) -> None:
+        """Learn what became of everything."""
+        found = await store.load(self.shard, IDS)
+        self.heads = {loaded.head.id: loaded.head for loaded in found}
+        self.calls = [(loaded.head.id, wait) for loaded in found for wait in loaded.waits if wait.kind == "activity"]
+        self.lengths = {
+            (id, stream.generation, stream.number): stream.length
+            for id in IDS
+            for stream in await store.streams(self.shard, id)
+        }
 
     def maybe(self, share: float) -> bool:
         return self.random.random() < share
@@ -107,6 +122,18 @@ class Life:
         if self.maybe(0.3):
             effects |= self.next_head(known)
         return Turn(shard=self.shard, id=id, at=self.now, **{**condition, **wrong}, **effects)
+
+    def append(self) -> Append:
+        """Items of a call that is open, if there is one; now and then they cannot be taken."""
+        id, call = self.random.choice(self.calls or [("nobody", self.wait(1))])
+        head = self.heads.get(id) or self.head(id)
+        after = self.lengths.get((id, head.generation, call.number), 0)
+        values = [Payload("json", None, Raw(b"%d" % (self.told + n))) for n in range(self.random.randint(1, 3))]
+        good = Append(
+            self.shard, id, head.execution, head.generation, call.number, call.attempt, after, self.now, values
+        )
+        wrong = {"generation": 9}, {"execution": "other"}, {"attempt": 77}, {"after": 7}, {"number": 99}
+        return replace(good, **self.random.choice(wrong)) if self.maybe(0.2) else good
 
     def next_head(self, known: Head) -> dict[str, Any]:
         erase = self.maybe(0.15)
@@ -167,7 +194,8 @@ async def happen(store: EngineStore, lease: Lease, name: str, about: Any) -> tup
     try:
         match name:
             case "commit":
-                return await store.commit(lease, about, str(about[0].at)), lease
+                turns, appends = about
+                return await store.commit(lease, turns, str(turns[0].at), appends), lease
             case "create":
                 return await store.create(lease.shard, about), lease
             case "deliver":
@@ -208,6 +236,12 @@ async def snapshot(store: EngineStore, lease: Lease) -> dict[str, Any]:
     queries += [Query(stalled=True), Query(suspended=False), Query(parent="i1"), Query(finished_after=1_200)]
     return {
         "loaded": await store.load(lease.shard, IDS),
+        "streams": [await store.streams(lease.shard, id) for id in IDS],
+        "items": [
+            await store.items(lease.shard, id, stream.generation, stream.number)
+            for id in IDS
+            for stream in await store.streams(lease.shard, id)
+        ],
         "found": [await store.find(query, None, limit) for query in queries for limit in (3, 100)],
         "due": [await store.due(lease, 10**9, limit) for limit in (3, 1_000)],
         "recover": [await store.recover(lease, after, 3) for after in ("", "i2")],
@@ -239,9 +273,11 @@ def test_both_stores_live_the_same_life(tmp_path: Path, seed: int) -> None:
                 answer, leases[place] = await happen(store, leases[place], name, about)
                 said.append(answer)
             assert said[0] == said[1], (seed, number, name, about)
-            for outcome in said[0] if isinstance(said[0], list) else [type(said[0]).__name__]:
+            for place, outcome in enumerate(said[0] if isinstance(said[0], list) else [type(said[0]).__name__]):
+                if name == "commit" and place >= len(about[0]):
+                    outcome = f"append {outcome}"
                 outcomes[f"{name} {outcome}"] = outcomes.get(f"{name} {outcome}", 0) + 1
-            life.heads = {head.id: head for head in await stores[0].heads(life.shard, IDS)}
+            await life.look(stores[0])
             if number % 10 == 0 or number == STEPS - 1:
                 oracle, found = [await snapshot(store, leases[0]) for store in stores]
                 assert oracle == found, (seed, number)
@@ -253,6 +289,8 @@ def test_both_stores_live_the_same_life(tmp_path: Path, seed: int) -> None:
         (300, "commit committed"),
         (50, "commit conflict"),
         (20, "commit exists"),
+        (100, "commit append committed"),
+        (100, "commit append conflict"),
         (20, "deliver delivered"),
         (5, "deliver duplicate"),
         (5, "deliver finished"),
