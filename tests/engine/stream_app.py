@@ -12,7 +12,7 @@ from perdure import App, activity_context
 
 DIRECTORY = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 ITEMS = 3_000
-app = App("numbers", store=f"sqlite:///{DIRECTORY}/app.db")
+app = App("numbers", store=f"sqlite:///{DIRECTORY}/app.db", quarantine_deaths=None, drain_seconds=0.0)
 
 
 def note(name: str, offset: int) -> None:
