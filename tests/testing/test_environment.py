@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -482,3 +483,49 @@ def test_workflow_code_sees_virtual_time():
 async def _result(workflow, *args):
     handle = await workflow.start(*args)
     return await handle.result()
+
+
+streams = App("streams")
+
+
+@streams.activity(retry=Retry(max_attempts=2, initial_interval=3600))
+async def spoken(text: str) -> AsyncIterator[str]:
+    words = text.split()
+    for number in range(activity_context().stream_offset, len(words)):
+        await asyncio.sleep(60)
+        yield words[number]
+        if number == 1 and activity_context().attempt == 1:
+            raise ConnectionError
+
+
+@streams.activity
+def counted(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+@streams.workflow
+async def speech(text: str) -> list[int]:
+    return [await spoken(text), await counted(20)]
+
+
+def test_streams_are_recorded_and_read_in_virtual_time():
+    async def listed(items) -> list:
+        return [item async for item in items]
+
+    with Environment(streams) as env:
+        handle = asyncio.run(speech.start("to be or not"))
+        assert asyncio.run(listed(handle.stream(spoken))) == ["to", "be", "or", "not"]
+        assert asyncio.run(handle.result()) == [4, 20]
+        assert asyncio.run(listed(handle.stream(counted))) == list(range(20))
+        assert [stream.items for stream in asyncio.run(handle.streams())] == [4, 20]
+        (call,) = env.calls(spoken)
+        assert [attempt.result for attempt in call.attempts] == [["to", "be"], ["or", "not"]]
+        assert isinstance(call.attempts[0].error, ConnectionError)
+
+
+def test_a_stub_of_an_activity_that_yields_gives_its_items():
+    with Environment(streams, strict=True) as env:
+        env.stub(spoken, returns=["a", "b", "c"])
+        env.stub(counted, side_effect=lambda count: range(2))
+        handle = asyncio.run(speech.start("text"))
+        assert asyncio.run(handle.result()) == [3, 2]

@@ -55,8 +55,10 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 class Outlet(Protocol):
     """Where an attempt puts what it yields. `offset` and `last`: of the newest durable item, 0 and None at first."""
 
-    offset: int
-    last: Payload | None
+    @property
+    def offset(self) -> int: ...
+    @property
+    def last(self) -> Payload | None: ...
 
     async def begin(self) -> None:
         """Learn where earlier attempts have left the stream; to be called first."""

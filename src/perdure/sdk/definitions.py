@@ -95,7 +95,7 @@ class Activity(Generic[P, R]):
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         app_id: str | None = None,
-    ) -> Activity[P, R]:
+    ) -> Self:
         """The same activity with other options for the calls made through it; None keeps what the decorator says."""
         twin = _twin(self)
         twin.options = call_options(retry, timeout, heartbeat_timeout, self.options)

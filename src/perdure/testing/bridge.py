@@ -15,10 +15,11 @@ from perdure.engine.operations import Operations
 from perdure.errors import InstanceNotFound, NothingMoves, NotOpen
 from perdure.history.events import UpdateAnswered, UpdateRequested
 from perdure.history.state import Explanation, InstanceState
+from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Gateway
 from perdure.sdk.loop import running_loop
-from perdure.stores.contract import FINISHED, Query
+from perdure.stores.contract import FINISHED, Query, Stream
 from perdure.testing.lives import Lives
 from perdure.testing.loop import Deadlock, Spin
 
@@ -116,6 +117,23 @@ class Bridge:
 
     async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
         return await self.enter(lambda: self._view.published(id, execution, name))
+
+    async def streams(self, id: str, execution: str | None) -> list[Stream]:
+        return await self.enter(lambda: self._view.streams(id, execution))
+
+    async def items(
+        self, id: str, execution: str | None, selection: Selection, after: int, limit: int, wait: bool
+    ) -> StreamPage:
+        __tracebackhide__ = True
+
+        async def work() -> StreamPage:
+            while True:
+                page = await self._view.items(id, execution, selection, after, limit, wait=False)
+                if page.items or page.ended or not wait:
+                    return page
+                await self._lives.changes.next()
+
+        return await self.enter(work)
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
         __tracebackhide__ = True

@@ -12,7 +12,7 @@ from perdure.engine.engine import Engine
 from perdure.engine.operations import Operations
 from perdure.errors import Fenced, NothingMoves, StoreUnavailable
 from perdure.sdk.definitions import Definitions
-from perdure.stores.contract import Creation, Delivery, EngineStore, Head, Lease, Mail, Outcome, Turn
+from perdure.stores.contract import Append, Creation, Delivery, EngineStore, Head, Lease, Mail, Outcome, Turn
 from perdure.testing.exact import ExactRun
 from perdure.testing.faults import FaultyStore, put_idle_away
 from perdure.testing.loop import Process, SimClock
@@ -56,6 +56,9 @@ class Changes(Witness):
     def purged(self, ids: Sequence[str]) -> None:
         for id in ids:
             self.tracks.pop(id, None)
+
+    def appended(self, lease: Lease, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
+        self._tell()
 
     def committed(self, lease: Lease, turns: Sequence[Turn], outcomes: Sequence[Outcome]) -> None:
         for turn, outcome in zip(turns, outcomes, strict=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -17,12 +18,13 @@ from perdure.clock import Clock, to_datetime
 from perdure.codec import NOTHING, Payload
 from perdure.errors import InvalidArgument, NotDecodable, NotStubbed
 from perdure.history.events import RunStarted
-from perdure.sdk.context import activity_context
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.context import ActivityInfo, activity_context
+from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
 from perdure.sdk.run import current_run, require_run
 from perdure.testing.trial import Trial
 
 UNSET: Any = msgspec.UNSET
+_END = object()
 Stubbed = Activity[..., Any] | Workflow[..., Any]
 
 
@@ -155,42 +157,87 @@ class Stubs:
 
     def _recorded_activity(self, activity: Activity[..., Any]) -> Activity[..., Any]:
         twin = copy.copy(activity)
+        twin.function = (
+            self._recorded_items(activity) if isinstance(activity, StreamActivity) else self._recorded_call(activity)
+        )
+        twin.is_async = True
+        return twin
 
+    def _recorded_call(self, activity: Activity[..., Any]) -> Callable[..., Any]:
         async def recorded(*args: Any, **kwargs: Any) -> Any:
             info = activity_context()
-            call = self._call(activity.name, info.idempotency_key, info.instance_id, args, kwargs)
-            record = AttemptRecord(info.attempt, self._now())
-            call.attempts.append(record)
-            try:
+            with self._recording(activity, info, args, kwargs) as record:
                 work = self._attempt(activity, info.idempotency_key, info.attempt, args, kwargs)
                 record.result = await Interruptible(work, activity.name, self._trial, self._die)
                 return record.result
-            except BaseException as error:
-                record.error = error
-                if isinstance(error, NotStubbed):
-                    self._accuse(error)
-                raise
-            finally:
-                record.ended = self._now()
 
-        twin.function = recorded
-        twin.is_async = True
-        return twin
+        return recorded
+
+    def _recorded_items(self, activity: StreamActivity[..., Any]) -> Callable[..., Any]:
+        """As a call; the result of an attempt is the list of what it has yielded."""
+
+        async def recorded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+            info = activity_context()
+            with self._recording(activity, info, args, kwargs) as record:
+                record.result = []
+                async with aclosing(self._items(activity, info, args, kwargs)) as items:
+                    while True:
+                        item = await Interruptible(_next_of(items), activity.name, self._trial, self._die)
+                        if item is _END:
+                            return
+                        record.result.append(item)
+                        yield item
+
+        return recorded
+
+    @contextmanager
+    def _recording(
+        self, activity: Activity[..., Any], info: ActivityInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[AttemptRecord]:
+        call = self._call(activity.name, info.idempotency_key, info.instance_id, args, kwargs)
+        record = AttemptRecord(info.attempt, self._now())
+        call.attempts.append(record)
+        try:
+            yield record
+        except BaseException as error:
+            record.error = error
+            if isinstance(error, NotStubbed):
+                self._accuse(error)
+            raise
+        finally:
+            record.ended = self._now()
 
     async def _attempt(
         self, activity: Activity[..., Any], key: str, attempt: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        stub = self._stubs.get(activity.name)
+        stub = self._stub_of(activity, args, kwargs)
         if stub is not None:
             return await stub.answer(key, attempt, args, kwargs)
-        if self._strict:
+        if activity.is_async:
+            return await activity.function(*args, **kwargs)
+        return await asyncio.to_thread(activity.function, *args, **kwargs)
+
+    async def _items(
+        self, activity: StreamActivity[..., Any], info: ActivityInfo, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncGenerator[Any]:
+        """What an attempt yields: the stub's answer, item by item, or what the activity does."""
+        stub = self._stub_of(activity, args, kwargs)
+        if stub is not None:
+            for item in await stub.answer(info.idempotency_key, info.attempt, args, kwargs):
+                yield item
+            return
+        async with aclosing(activity.open(args, kwargs)) as items:
+            async for item in items:
+                yield item
+
+    def _stub_of(self, activity: Activity[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Stub | None:
+        stub = self._stubs.get(activity.name)
+        if stub is None and self._strict:
             raise NotStubbed(
                 f"activity {activity.name} ran with {_shown(args, kwargs)} and the test is strict; write "
                 f"env.stub({activity.name}, returns=...), or leave strict=True out"
             )
-        if activity.is_async:
-            return await activity.function(*args, **kwargs)
-        return await asyncio.to_thread(activity.function, *args, **kwargs)
+        return stub
 
     # -- workflows --------------------------------------------------------------------------------------------
 
@@ -224,6 +271,10 @@ class Stubs:
     def _now(self) -> datetime:
         run = current_run()
         return to_datetime(run.now if run is not None else self._clock.now())
+
+
+async def _next_of(items: AsyncGenerator[Any]) -> Any:
+    return await anext(items, _END)
 
 
 class Interruptible:

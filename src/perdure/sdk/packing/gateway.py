@@ -13,10 +13,11 @@ from perdure.codec import NULL, Codec, Payload
 from perdure.errors import InstanceNotFound
 from perdure.history.events import EventRaised, RunTerminated, UpdateAnswered, UpdateRequested
 from perdure.history.state import Explanation, InstanceState
+from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Gateway
 from perdure.sdk.packing.packer import Packer
-from perdure.stores.contract import Query
+from perdure.stores.contract import Query, Stream
 
 INPUT_LOOKS_MAX = 3
 """How often the input of an instance is looked for that shows none."""
@@ -53,6 +54,16 @@ class PackingGateway:
     async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
         found = await self._inner.published(id, execution, name)
         return await self._codec.unpacked(found) if found is not None else None
+
+    async def streams(self, id: str, execution: str | None) -> list[Stream]:
+        return await self._inner.streams(id, execution)
+
+    async def items(
+        self, id: str, execution: str | None, selection: Selection, after: int, limit: int, wait: bool
+    ) -> StreamPage:
+        page = await self._inner.items(id, execution, selection, after, limit, wait)
+        items = [msgspec.structs.replace(item, value=await self._codec.unpacked(item.value)) for item in page.items]
+        return msgspec.structs.replace(page, items=items)
 
     async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
         state = await self._inner.outcome(id, execution, timeout)

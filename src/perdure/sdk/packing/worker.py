@@ -14,8 +14,9 @@ from perdure.errors import PayloadTooLarge
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries, turns
 from perdure.history.events import CONFIRMATIONS, RunStarted
-from perdure.history.work import Attempt, Identity, Outcome, Stall
+from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 from perdure.sdk.failures import to_failure
+from perdure.sdk.packing.outlet import PackingOutlet
 from perdure.sdk.packing.packer import Packer, stall_of
 from perdure.sdk.worker import LiveRun, Worker
 
@@ -56,7 +57,9 @@ class PackingWorker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def attempt(self, work: Attempt, beat: Callable[[Payload | None], None]) -> Outcome | Stall:
+    async def attempt(
+        self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
+    ) -> Outcome | Stall:
         codec = self._packer.codec
         try:
             key = codec.key_for(None, work.input.key if work.input is not None else None)
@@ -67,7 +70,11 @@ class PackingWorker:
             )
         except Exception as error:  # noqa: BLE001 because whatever stands against it, the run is to wait and not to fail
             return stall_of(error)
-        outcome = await self._worker.attempt(plain, lambda details: beat(self._packed_details(details, key)))
+        outcome = await self._worker.attempt(
+            plain,
+            lambda details: beat(self._packed_details(details, key)),
+            lambda: PackingOutlet(outlet(), codec, key),
+        )
         return await self._packed(outcome, key)
 
     async def rest(self, seconds: float) -> None:
