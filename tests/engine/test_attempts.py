@@ -62,6 +62,10 @@ class Leap(SystemClock):
         return super().now() + self.ahead
 
 
+def unasked(*_: object) -> Any:
+    raise AssertionError("nobody yields anything, nor has a transaction")
+
+
 def test_a_leap_of_the_wall_clock_does_not_expire_an_attempt_that_gives_heartbeats() -> None:
     clock = Leap()
     app = App("leap")
@@ -77,9 +81,8 @@ def test_a_leap_of_the_wall_clock_does_not_expire_an_attempt_that_gives_heartbea
     outcomes: list[Outcome] = []
 
     async def scenario() -> None:
-        attempts = Attempts(
-            Worker("leap", app.definitions), clock, lambda _, outcome: outcomes.append(outcome), lambda *_: None
-        )
+        worker = Worker("leap", app.definitions)
+        attempts = Attempts(worker, clock, lambda _, ended: outcomes.append(ended), lambda *_: None, unasked, unasked)
         options = encode_options(CallOptions(heartbeat_timeout=2.0))
         wait = Wait(number=1, kind="activity", name="work", since=0, attempt=1, input=NOTHING, options=options)
         attempts.start("leap", ("instance", "execution", 1, 1), wait)
@@ -101,11 +104,8 @@ def test_a_call_has_each_attempt_once_until_it_is_closed() -> None:
     def flush(_: Running, __: Payload) -> None:
         raise AssertionError("nobody has sent a heartbeat")
 
-    def no_outlet(_: object) -> Any:
-        raise AssertionError("nobody yields anything")
-
     async def scenario() -> None:
-        attempts = Attempts(worker, SystemClock(), end, flush, no_outlet)
+        attempts = Attempts(worker, SystemClock(), end, flush, unasked, unasked)
 
         async def start(number: int) -> None:
             attempts.start("app", address, Wait(number=1, kind="activity", name="work", since=0, attempt=number))
