@@ -9,7 +9,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from perdure import App, Client, Retry, WorkflowFailed, activity_context, continue_as_new, wait_for_event
+from perdure import (
+    App,
+    Client,
+    Codec,
+    KeyRing,
+    Retry,
+    WorkflowFailed,
+    activity_context,
+    continue_as_new,
+    wait_for_event,
+)
 from perdure.engine import outlet
 from perdure.engine.outlet import STREAM_AHEAD_MAX
 from perdure.errors import InstanceNotFound, InvalidArgument
@@ -495,3 +505,31 @@ def test_outside_a_workflow_an_activity_that_yields_just_runs(run):
         return await numbers(), await rows()
 
     assert run(scenario) == (2, 1)
+
+
+def test_items_are_packed_as_all_payloads_are(run, tmp_path, url):
+    ring = KeyRing({"a": bytes(32)})
+    app = App("streams", store=url, codec=Codec(keys=ring))
+    seen = []
+
+    @app.activity(retry=Retry(max_attempts=2, initial_interval=0.01))
+    async def words() -> AsyncIterator[str]:
+        seen.append(activity_context().last_item(str))
+        if activity_context().attempt == 1:
+            yield "plaintext"
+            raise ValueError
+        yield "more"
+
+    @app.workflow
+    async def main() -> int:
+        return await words()
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            assert await handle.result() == 2
+            return await listed(handle.stream(words))
+
+    assert run(scenario) == ["plaintext", "more"]
+    assert seen == [None, "plaintext"]
+    assert not any(b"plaintext" in path.read_bytes() for path in tmp_path.iterdir())
