@@ -23,6 +23,7 @@ from perdure.history.events import (
     EventRaised,
     EventSent,
     Failure,
+    InstanceEnded,
     NoteRecorded,
     Parent,
     Router,
@@ -44,6 +45,8 @@ from perdure.history.events import (
     Trace,
     TurnCompleted,
     TurnStarted,
+    UpdateAnswered,
+    UpdateRequested,
 )
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "EventRaised",
     "EventSent",
     "Failure",
+    "InstanceEnded",
     "NoteRecorded",
     "Parent",
     "Router",
@@ -90,4 +94,6 @@ __all__ = [
     "Trace",
     "TurnCompleted",
     "TurnStarted",
+    "UpdateAnswered",
+    "UpdateRequested",
 ]

@@ -130,4 +130,4 @@ def test_purge_leaves_no_row(shell):
         tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
     connection.close()
-    assert {name for name, count in rows.items() if count} <= {"meta", "shard"}
+    assert {name for name, count in rows.items() if count} <= {"perdure_meta", "perdure_shard"}

@@ -84,6 +84,10 @@ class Environment:
         self._later: set[asyncio.Task[None]] = set()
         self._before: Any = None
 
+    def prefer(self, workflow: Workflow[..., Any]) -> None:
+        """Let new runs take this version of a workflow, whichever is the latest."""
+        self._stubs.prefer(workflow)
+
     def __enter__(self) -> Self:
         self._lodge()
         self._trial.stop()  # because a test's own steps begin when the app runs

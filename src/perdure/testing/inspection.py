@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from perdure.codec import decode
 from perdure.engine.attempts import idempotency_key
 from perdure.errors import PerdureError
 from perdure.history.delivery import deliveries, version_of
@@ -64,15 +65,17 @@ def _inspect_instance(world: World, loaded: Loaded) -> None:
 
 def _inspect_streams(world: World, head: Head, record: Record) -> None:
     """What was appended is there, and what goes on after a failure repeats nothing: items here are numbers in a row."""
-    store, accuse = world.backend.look(), world.witness.accuse
+    store, accuse, codec = world.backend.look(), world.witness.accuse, world.scenario.codec
     (shard,) = immediately(store.shards(APP))
     for number, yielded in record.yielded.items():
         items = immediately(store.items(shard, head.id, head.generation, number))
         values = [bytes(item.value.data) for item in items]
         if values != yielded:
             accuse(f"stream {number} of {head.id} holds {values}; appended were {yielded}")
-        if values != [b"%d" % (int(values[0]) + place) for place in range(len(values))]:
-            accuse(f"stream {number} of {head.id} is not in a row: {values}")
+        plain = [codec.unpack(item.value) for item in items] if codec is not None else [item.value for item in items]
+        numbers = [decode(value, int) for value in plain]
+        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            accuse(f"stream {number} of {head.id} is not in a row: {numbers}")
 
 
 def _inspect_replay(world: World, key: RunKey, record: Record) -> None:

@@ -20,6 +20,7 @@ def run(workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     app: Any = workflow.home
     with Environment(app) as env:
+        env.prefer(workflow)
         return env.run(_result(workflow, args, kwargs))
 
 

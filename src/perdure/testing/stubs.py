@@ -133,6 +133,11 @@ class Stubs:
             for workflow in versions.values():
                 self.definitions.add(self._recorded_workflow(workflow))
 
+    def prefer(self, workflow: Workflow[..., Any]) -> None:
+        """Let new runs take this version, whichever is the latest."""
+        known = self.definitions
+        known.workflows[workflow.name] = known.versions[workflow.name][workflow.version]
+
     def put(self, what: Stubbed | str, returns: Any, raises: Any, side_effect: Any) -> None:
         name = self._name(what)
         self._stubs[name] = Stub(name, returns, raises, side_effect)

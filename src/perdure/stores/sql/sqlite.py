@@ -267,9 +267,7 @@ class SqliteConnection:
         self._connection = connection
         self._path = str(path)
         self._file = _identity(self._path)
-        self._permission = Permission()
-        if path is not None:
-            connection.set_authorizer(self._permission)
+        self._permission: Permission | None = None
 
     def begin(self, *, write: bool) -> None:
         self._check_file()
@@ -324,6 +322,9 @@ class SqliteConnection:
             raise TransactionConflict(str(error)) from error
 
     def guest(self) -> Guest:
+        if self._permission is None:  # because most stores never have a guest
+            self._permission = Permission()
+            self._connection.set_authorizer(self._permission)
         return Guest(self._connection, self._permission, self)
 
     def version(self) -> int:
