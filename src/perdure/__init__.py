@@ -24,6 +24,7 @@ from perdure.errors import (
     WorkflowFailed,
     WorkflowTerminated,
 )
+from perdure.history.queued import QueueState
 from perdure.history.state import Explanation
 from perdure.sdk.client import Handle
 from perdure.sdk.client import State as InstanceState
@@ -45,6 +46,7 @@ from perdure.sdk.definitions import Activity, StreamActivity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
 from perdure.sdk.messages import ExternalEvent, Update
 from perdure.sdk.options import Retry
+from perdure.sdk.queues import Queue, Rate
 from perdure.sdk.saga import Saga
 from perdure.sdk.transactions import Outbox, Transaction
 from perdure.stores.contract import Status
@@ -74,6 +76,9 @@ __all__ = [
     "Outbox",
     "PerdureError",
     "PersonalKeys",
+    "Queue",
+    "QueueState",
+    "Rate",
     "Retry",
     "Saga",
     "Schedule",

@@ -16,6 +16,7 @@ from perdure.engine.engine import DRAIN_SECONDS, Engine
 from perdure.engine.instance import HISTORY_EVENTS_MAX
 from perdure.engine.quarantine import QUARANTINE_DEATHS, QUARANTINE_DEATHS_MIN
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, UnknownConfiguration
+from perdure.history.work import StartOptions
 from perdure.sdk.client import Client as _Client
 from perdure.sdk.client import Gateway
 from perdure.sdk.definitions import (
@@ -34,6 +35,7 @@ from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.options import Retry, call_options, checked_name
 from perdure.sdk.packing.gateway import PackingGateway
 from perdure.sdk.packing.worker import PackingWorker
+from perdure.sdk.queues import Queue, place
 from perdure.sdk.transactions import Outbox, Transaction
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
@@ -105,6 +107,7 @@ class App:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
+        queue: Queue | None = None,
     ) -> _ActivityDecorator: ...
     def activity(  # type: ignore[misc]  # the decorator objects below exist for checkers alone
         self,
@@ -115,9 +118,10 @@ class App:
         retry: Retry | None = None,
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
+        queue: Queue | None = None,
     ) -> Any:
         """Register a function as an activity; see `Activity.with_options` for the options."""
-        options = call_options(retry, timeout, heartbeat_timeout)
+        options = call_options(retry, timeout, heartbeat_timeout, place=place(queue, None, None, None))
 
         def register(function: Callable[..., Any]) -> Activity[..., Any]:
             check_activity_function(function)
@@ -135,7 +139,12 @@ class App:
     ) -> Workflow[P, R]: ...
     @overload
     def workflow(
-        self, *, name: str | None = None, version: str | None = None, latest: bool = False
+        self,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        latest: bool = False,
+        queue: Queue | None = None,
     ) -> _WorkflowDecorator: ...
     def workflow(  # type: ignore[misc]
         self,
@@ -145,19 +154,22 @@ class App:
         name: str | None = None,
         version: str | None = None,
         latest: bool = False,
+        queue: Queue | None = None,
     ) -> Any:
         """Register a function as a workflow. Raises NotDeterministic if its code could not be replayed.
 
         Functions of one `name` are told apart by `version`. A run takes the latest when it begins, and stays on it: the
-        one marked `latest`, else the greatest, numbers in it compared as numbers.
+        one marked `latest`, else the greatest, numbers in it compared as numbers. In a `queue` its instances wait until
+        they have a slot, unless `with_options` names another queue.
         """
         if version is not None:
             checked_name(version, "a version")
+        options = StartOptions(place=place(queue, None, None, None))
 
         def register(function: Callable[..., Any]) -> Workflow[..., Any]:
             check_workflow_function(function)
             workflow: Workflow[..., Any] = Workflow(
-                function, definition_name(function, name), self, version=version, latest=latest
+                function, definition_name(function, name), self, options, version=version, latest=latest
             )
             self._definitions.add(workflow)
             return workflow

@@ -20,7 +20,7 @@ SHOP = """
 import asyncio, pathlib, time
 from collections.abc import AsyncIterator
 import perdure
-from perdure import App, on_update, set_state, set_status, wait_for_event
+from perdure import App, Queue, on_update, set_state, set_status, wait_for_event
 
 app = App("shop", drain_seconds=5.0)
 other = App("other")
@@ -109,6 +109,14 @@ async def fails(text: str) -> None:
         raise KeyError("the cause")
     except KeyError as error:
         raise ValueError(text) from error
+
+@app.activity(queue=Queue("post", concurrency=1))
+async def post() -> None:
+    await asyncio.sleep(60)
+
+@app.workflow
+async def posted() -> None:
+    await post()
 
 @app.workflow
 async def naps(seconds: float) -> None:

@@ -51,6 +51,11 @@ SAYS = {
         from 4 on: existing through changes
         {'words': 6, 'letters': 30}
         """,
+    "queues": """
+        sent 35
+        at once: 4 and of acme: 2
+        {'charged order 7'} by 1
+        """,
     "saga": """
         reserved a flight
         reserved a hotel

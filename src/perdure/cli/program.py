@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, replay, schedule, screen, starting, steering, streaming, talking, worker
+from perdure.cli import lint, looking, queues, replay, schedule, screen, starting, steering, streaming, talking, worker
 from perdure.cli.commands import command
 from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
 
@@ -27,6 +27,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "show": looking.show,
     "history": looking.history,
     "explain": looking.explain,
+    "queues": queues.queues,
     "query": talking.query,
     "update": talking.update,
     "stream": streaming.stream,

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from perdure.cli import documents
 from perdure.clock import to_datetime
+from perdure.history.queued import QueueState
 from perdure.history.state import Explanation
 from perdure.sdk.client import State
 
@@ -183,6 +184,15 @@ def _facts(state: State, told: Explanation | None, now: datetime) -> Iterator[tu
 def clock_of(at: int) -> str:
     """A time in microseconds since 1970 on the clock of this machine."""
     return clock(to_datetime(at))
+
+
+def queues(states: Iterable[QueueState], now: datetime) -> Table:
+    """Queues, a row each."""
+    table = _table("QUEUE", "WAITING", "RUNNING", "OLDEST", "LIMITS")
+    for state in states:
+        oldest = "" if state.oldest is None else span(now - state.oldest)
+        table.add_row(Text(clean(state.name)), str(state.waiting), str(state.running), oldest, state.limits)
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from perdure.clock import to_datetime
+from perdure.engine.queues import queued_calls
 from perdure.history.events import Failure
+from perdure.history.options import Place
+from perdure.history.queued import limits_told, place_told
 from perdure.history.state import Explanation
-from perdure.stores.contract import FINISHED, EngineStore, Head, Status, Suspect, Wait
+from perdure.scheduler.line import Ticket, in_order
+from perdure.stores.contract import (
+    ADMITTED,
+    FINISHED,
+    QUEUED,
+    EngineStore,
+    Head,
+    OpenCall,
+    Status,
+    Suspect,
+    Wait,
+    WaitKind,
+)
 
 DEPTH_MAX = 20
+HOLDERS_SHOWN = 3
 """How many children down the cause is followed."""
 
 SUSPICIOUS_DEATHS = 2
@@ -35,6 +51,9 @@ async def _of_unhalted(
 ) -> Explanation:
     waits = await store.waits(shard_of(head.id), head.id)
     told = of_pending(head, waits, await store.holder(app))
+    queued = next((wait for wait in waits if wait.state == QUEUED and not _is_retried(wait)), None)
+    if queued is not None and (told is None or told.cause == "pending"):
+        return of_queued(head, queued, await queued_calls(store, shard_of(head.id)))
     if told is not None:
         return told
     child = next((wait for wait in waits if wait.kind == "child" and wait.on), None)
@@ -82,6 +101,49 @@ def of_pending(head: Head, waits: list[Wait], holder: str | None) -> Explanation
     return _tell(
         head, "pending", f"{_who(head)} has not begun: {owner}.", head.created, f"perdure worker MODULE:{head.app}"
     )
+
+
+def of_queued(head: Head, wait: Wait, calls: list[OpenCall]) -> Explanation:
+    """For whose slot it waits, how many are before it, and who has the slots."""
+    places = {(call.instance, call.wait.number): place_told(call) for call in calls}
+    place = places.get((head.id, wait.number))
+    if place is None:
+        return _tell(head, "queue", f"{_who(head)} has just left its queue.", wait.since, None)
+    others = [call for call in calls if _in_queue(places, call) == place.queue]
+    holders = [f"{call.wait.name} of {call.instance}" for call in others if call.wait.state == ADMITTED]
+    who = "nobody has a slot" if not holders else f"slots are held by {', '.join(holders[:HOLDERS_SHOWN])}"
+    if len(holders) > HOLDERS_SHOWN:
+        who += f" and {len(holders) - HOLDERS_SHOWN} more"
+    what = "to begin" if wait.kind == WaitKind.START else f"with activity {wait.name}{_at(wait)}"
+    key = f" for {place.key!r}" if place.key else ""
+    number, line = _position(others, places, (head.id, wait.number))
+    text = (
+        f"{_who(head)} waits {what} in queue {place.queue}{key}, number {number} of {line} "
+        f"({limits_told(place.limits)}); {who}."
+    )
+    return _tell(head, "queue", text, wait.since, "perdure queues")
+
+
+def _in_queue(places: Mapping[tuple[str, int], Place | None], call: OpenCall) -> str | None:
+    place = places[call.instance, call.wait.number]
+    return None if place is None else place.queue
+
+
+def _position(
+    calls: list[OpenCall], places: Mapping[tuple[str, int], Place | None], of: tuple[str, int]
+) -> tuple[int, int]:
+    """Where a wait stands in its line if nobody else comes, and how many stand there."""
+    tickets = [
+        Ticket((call.instance, "", 0, call.wait.number), place.key, place.priority, call.wait.since)
+        for call in calls
+        if call.wait.state == QUEUED and (place := places[call.instance, call.wait.number]) is not None
+    ]
+    order = [(ticket.address[0], ticket.address[3]) for ticket in in_order(tickets)]
+    return order.index(of) + 1, len(order)
+
+
+def _is_retried(wait: Wait) -> bool:
+    return wait.due is not None and wait.failure is not None
 
 
 def of_waits(head: Head, waits: list[Wait]) -> Explanation:

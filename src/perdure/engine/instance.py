@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -13,7 +14,7 @@ from perdure.actors.message import Message
 from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
 from perdure.engine.ports import Executor, LiveRun
-from perdure.engine.reports import REPORTS, AttemptBlocked, AttemptFailed, HeartbeatSeen, failed, unasked
+from perdure.engine.reports import REPORTS, AttemptBlocked, AttemptFailed, HeartbeatSeen, SlotGranted, failed, unasked
 from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold, is_quarantined
 from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
 from perdure.history.accept import COMMANDS, Verdict, judge
@@ -39,12 +40,14 @@ from perdure.history.events import (
 from perdure.history.fork import adopt
 from perdure.history.options import decode_options
 from perdure.history.retry import next_attempt
-from perdure.history.settle import finish, record, settle
+from perdure.history.settle import admit, finish, record, settle
 from perdure.history.work import Identity, Stall
 from perdure.stores import contract
 from perdure.stores.contract import (
     FINISHED,
     HELD,
+    IN_QUEUE,
+    QUEUED,
     SEEN_MAX,
     Head,
     Loaded,
@@ -52,6 +55,7 @@ from perdure.stores.contract import (
     Status,
     Turn,
     Wait,
+    WaitKind,
 )
 
 log = logging.getLogger("perdure")
@@ -84,6 +88,8 @@ class Services(Protocol):
     def count(self, what: str) -> None: ...
     def chance(self, event: Any) -> float: ...
     def start_attempt(self, address: Address, wait: Wait) -> None: ...
+    def queued(self, address: Address, wait: Wait) -> None: ...
+    def offers(self, address: Address) -> bool: ...
     def cancel_attempt(self, address: Address) -> None: ...
 
 
@@ -179,14 +185,34 @@ class Instance:
             self._services.schedule(now + DUE_AGAIN, self.id, number)
             return
         wait = self.waits.get(number)
-        if wait is None or wait.due is None or wait.due > now:
+        if wait is None or (wait.due is not None and wait.due > now):
             return
         head = self.head
-        if wait.kind == "activity":
+        if wait.state == QUEUED:
+            self._tell_queue(wait)
+        elif wait.due is None:
+            return
+        elif wait.kind == "activity":
             self._start_attempt(wait)
         else:
             event = TimerFired(at=now, number=number, due=wait.due)
             self.tell(Message(event, None, head.execution, head.generation))
+
+    def admit(self, grant: SlotGranted, execution: str, generation: int) -> bool:
+        """Take a slot of a queue, which the next turn writes; False if the wait that it is for wants none now."""
+        head, wait = self.head, self.waits.get(grant.number)
+        is_another = (execution, generation) != (head.execution, head.generation)
+        if is_another or wait is None or wait.state not in IN_QUEUE:
+            return False
+        if head.suspended is not None or is_quarantined(head):
+            return False  # because no attempt begins then; it asks again when it is resumed
+        if head.status in FINISHED:  # because nobody awaits the call any more, and no turn is left to tell
+            self._services.start_attempt((head.id, execution, generation, grant.number), wait)
+        elif head.stalled is None or self._retrying:
+            self.tell(Message(grant, None, execution, generation))
+        elif not self._busy:
+            self._admit_stalled(grant)
+        return True
 
     def untaken(self) -> list[str]:
         if not self._batch and not self._mailbox:
@@ -328,6 +354,10 @@ class Instance:
             return []
         if type(event) is AttemptBlocked:
             return []  # because the run ends in this very turn
+        if type(event) is SlotGranted:
+            answered.add(event.number)
+            address = (head.id, head.execution, head.generation, event.number)
+            return [event] if self._services.offers(address) else []  # because it may have been offered twice
         if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
             return [event]
         answered.add(event.number)
@@ -418,6 +448,8 @@ class Instance:
                 self._plan_retry(draft, event)
             elif type(event) is HeartbeatSeen:
                 self._keep_details(draft, event)
+            elif type(event) is SlotGranted:
+                admit(draft, event.number, event.permit)
         if self.head.stalled is not None:
             draft.fields["stalled"] = None  # because the code has taken this turn
         return draft
@@ -430,7 +462,7 @@ class Instance:
         draft.changed.append(
             msgspec.structs.replace(
                 wait,
-                state="held",
+                state=HELD if wait.state == HELD else QUEUED,
                 attempt=event.attempt + 1,
                 due=due,
                 failure=encode_event(event.failure),
@@ -441,6 +473,13 @@ class Instance:
     def _keep_details(self, draft: Draft, event: HeartbeatSeen) -> None:
         if event.number not in draft.closed:
             draft.changed.append(msgspec.structs.replace(self.waits[event.number], details=event.details))
+
+    def _admit_stalled(self, grant: SlotGranted) -> None:
+        """A turn that only takes a slot, because the calls of a run that stands still go on."""
+        self._busy = True
+        draft = Draft(self.head, self.waits, max(self._services.clock.now(), self.head.updated))
+        admit(draft, grant.number, grant.permit)
+        self._commit(draft)
 
     def _decide_without_code(self, accepted: list[Any]) -> None:
         """Turns that need no user code: termination, run timeout, cancelled before the start, results after the end."""
@@ -504,6 +543,7 @@ class Instance:
             mail=draft.mail or (),
             created=draft.created or (),
             published=draft.published or (),
+            permits=draft.permits,
             erase=draft.erase,
         )
         self._answers = draft.answers
@@ -605,8 +645,12 @@ class Instance:
                 self._start_attempt(wait)
             elif wait.due is not None:
                 self._services.schedule(wait.due, self.head.id, wait.number)
+            elif wait.kind == WaitKind.QUEUE:
+                self._tell_queue(wait)
         for wait in turn.changed:
-            if wait.due is not None:
+            if wait.state in IN_QUEUE:
+                self._tell_queue(wait)
+            elif wait.due is not None:
                 self._services.schedule(wait.due, self.head.id, wait.number)
         if turn.head is not None and self.head.suspended is None and _resumed(self._accepted):
             self._resume_calls()
@@ -647,7 +691,7 @@ class Instance:
             batch, self._batch = self._batch, _EMPTY
             again = [message for message in batch if not message.stored] + again
             self._retries_again |= self._retrying  # because the stall has not been tried again yet
-        self._leave(again)
+        self._leave([message for message in again if not _is_of_time(message.event)])
 
     def _refusal(self, outcome: contract.Outcome) -> Exception | None:
         """What those hear whose messages cannot be taken; None if another try may do."""
@@ -696,13 +740,15 @@ class Instance:
             return
         if stall is not None and turn.head is not None:
             self._services.stalled(self.head, stall)
-        self._services.submit(turn, self._held)
+        self._services.submit(turn, partial(self._held, turn.changed))
 
-    def _held(self, outcome: contract.Outcome) -> None:
+    def _held(self, answered: Sequence[Wait], outcome: contract.Outcome) -> None:
         """The messages are mail now; the instance leaves memory, so that a retry begins from what is stored."""
         if outcome != contract.Outcome.COMMITTED:
             self._refused(outcome)
             return
+        for wait in answered:
+            self._tell_queue(wait)
         self._put_back()
         self._answer(None)
         self._leave([message for message in self._mailbox if not message.stored])
@@ -713,12 +759,21 @@ class Instance:
         head = self.head
         if head.suspended is None and wait.state == HELD and not is_quarantined(head):
             self._services.start_attempt((head.id, head.execution, head.generation, wait.number), wait)
+        elif wait.state in IN_QUEUE:
+            self._tell_queue(wait)
+
+    def _tell_queue(self, wait: Wait) -> None:
+        head = self.head
+        self._services.queued((head.id, head.execution, head.generation, wait.number), wait)
 
     def _resume_calls(self) -> None:
         """Start what should be running: after a load, a resume."""
         now = self._services.clock.now()
         for wait in list(self.waits.values()):
-            if wait.kind == "activity":
+            if wait.kind == WaitKind.START and wait.due is not None:
+                # because who created it may be another process, and this one's window is read already
+                self._services.schedule(wait.due, self.head.id, wait.number)
+            elif wait.kind == "activity" or wait.state in IN_QUEUE:
                 if wait.due is None or wait.due <= now:
                     self._start_attempt(wait)
                 else:
@@ -770,6 +825,11 @@ def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
         return (), ()
     consumed = [str(message.key) for message in keyed if message.stored]
     return consumed, [str(message.key) for message in keyed if isinstance(message.event, COMMANDS)]
+
+
+def _is_of_time(event: Any) -> bool:
+    """Whether an event tells of a start that may be another by now: whoever is loaded next knows when it is due."""
+    return type(event) is SlotGranted or (type(event) is TimerFired and event.number == START_WAIT)
 
 
 def _resumed(events: list[Any]) -> bool:

@@ -13,9 +13,11 @@ from perdure.actors.rounds import Rounds
 from perdure.clock import ordered_id
 from perdure.codec import Payload
 from perdure.engine.answers import Answers
+from perdure.engine.claims import start_claiming, take_in
 from perdure.engine.diagnosis import explain
 from perdure.engine.instance import Instance, already_exists
 from perdure.engine.node import Node
+from perdure.engine.queues import queued_calls
 from perdure.engine.readers import Readers
 from perdure.engine.references import unreferenced
 from perdure.engine.shard import Shard
@@ -41,10 +43,11 @@ from perdure.history.events import (
 )
 from perdure.history.fork import fork
 from perdure.history.published import decode_payload, state_name
+from perdure.history.queued import QueueState, queue_states
 from perdure.history.state import Explanation, InstanceState, state_of
 from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
-from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, Query, Segment, Stream
+from perdure.stores.contract import FINISHED, Creation, Delivery, Head, Mail, OpenCall, Query, Segment, Stream
 
 RESULT_POLL_SECONDS = 0.02
 """How soon a node that does not own an instance looks whether it has finished: one read for all who wait."""
@@ -92,6 +95,8 @@ class Operations:
             raise InvalidArgument(
                 f"this client drives app {engine.app!r}, not {options.app_id!r}; open a client for that app"
             )
+        if options.dedup_key is not None:
+            return await start_claiming(engine, name, input, options)
         id = options.id or ordered_id(engine.clock)
         if options.id is None or options.if_exists != "return":
             return id, await self._start(id, name, input, options)
@@ -120,23 +125,22 @@ class Operations:
         )
         head = pending_head(engine.app, id, started, now, kind=options.kind)
         shard = engine.owner_of(id)
-        if shard is None or (options.at is not None and options.at > now):
+        if shard is None or options.place is not None or (options.at is not None and options.at > now):
             unique = options.if_exists == "return"
-            await self._create(creation(head, started, f"{head.execution}.start", now, unique=unique), now)
+            key = f"{head.execution}.start"
+            await self._create(creation(head, started, key, now, unique=unique, place=options.place))
         else:
             await _begin(shard, head, started)
         return head.execution
 
-    async def _create(self, new: Creation, now: int) -> None:
+    async def _create(self, new: Creation) -> None:
         """Write a new instance, whose first turn is taken once its mail is found."""
         id = new.head.id
         await self._store.create(self._engine.shard_of(id), new)
         shard = self._engine.owner_of(id)
         if shard is not None:
             _vacate(shard, id)
-            shard.host.receive(new.mail)
-            for wait in new.waits:
-                shard.schedule(wait.due or now, id, wait.number)
+            take_in(self._engine, new)
 
     # -- commands -------------------------------------------------------------------------------------------------
 
@@ -296,6 +300,12 @@ class Operations:
         page = await self._store.find(msgspec.structs.replace(query, app=self._engine.app), cursor, limit)
         return [state_of(head) for head in page.heads], page.cursor
 
+    async def queues(self) -> list[QueueState]:
+        found: list[OpenCall] = []
+        for shard in await self._store.shards(self._engine.app):
+            found += await queued_calls(self._store, shard)
+        return queue_states(found)
+
     async def holder(self) -> str | None:
         return await self._store.holder(self._engine.app)
 
@@ -396,7 +406,7 @@ class Operations:
             raise HistoryCorrupt(f"history of {id!r} does not begin with its start")
         head = pending_head(engine.app, new, first, now)
         mail = Mail(new, f"{head.execution}.start", encode_event(forked), now, head.execution, head.generation)
-        await self._create(Creation(head, mail), now)
+        await self._create(Creation(head, mail))
         return new, execution
 
     def __repr__(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from perdure.codec import Payload
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate
+from perdure.history.options import Limits
 from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 
 
@@ -32,6 +33,9 @@ class Executor(Protocol):
 
     def fingerprint(self, name: str, version: str | None) -> str | None:
         """Names the code of a workflow; None if it is not here."""
+
+    def queues(self) -> Mapping[str, Limits]:
+        """The limits of the queues that the code declares, by name."""
 
     def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning. One that `is_new` and names no version takes the latest."""

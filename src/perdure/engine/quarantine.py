@@ -18,7 +18,7 @@ from perdure.engine.instance import Instance
 from perdure.engine.standstill import QUARANTINED, hold
 from perdure.errors import Fenced
 from perdure.history.work import Stall
-from perdure.stores.contract import HELD, EngineStore, Head, Lease, Loaded, Outcome, Suspect, WaitKind
+from perdure.stores.contract import IN_FLIGHT, EngineStore, Head, Lease, Loaded, Outcome, Suspect, WaitKind
 
 log = logging.getLogger("perdure")
 QUARANTINE_DEATHS = 3
@@ -71,7 +71,7 @@ def verdict(loaded: Loaded, deaths: int, now: int) -> Stall:
 def _in_flight(loaded: Loaded, now: int) -> str:
     """What an owner had to run of it."""
     due = [wait for wait in loaded.waits if wait.due is None or wait.due <= now]
-    calls = [wait for wait in due if wait.kind == WaitKind.ACTIVITY and wait.state == HELD]
+    calls = [wait for wait in due if wait.kind == WaitKind.ACTIVITY and wait.state in IN_FLIGHT]
     told = [f"activity {wait.name} (call {wait.number}, attempt {wait.attempt})" for wait in calls]
     told += [f"a {wait.kind} that was due" for wait in due if wait.kind != WaitKind.ACTIVITY and wait.due is not None]
     if loaded.mail:

@@ -35,10 +35,17 @@ class AttemptBlocked(Event, frozen=True):
     stall: Stall
 
 
-REPORTS = (AttemptFailed, HeartbeatSeen, AttemptBlocked)
+class SlotGranted(Event, frozen=True):
+    """A slot of its queue is free for a wait; `permit` is what the queue's rate counts, if it has one."""
+
+    number: int
+    permit: Any = None
+
+
+REPORTS = (AttemptFailed, HeartbeatSeen, AttemptBlocked, SlotGranted)
 """Events that live on this node alone."""
 ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
-UNKEPT = (HeartbeatSeen, AttemptBlocked, RunResumed)
+UNKEPT = (HeartbeatSeen, AttemptBlocked, SlotGranted, RunResumed)
 """Events that are worth nothing later, and so are not kept as mail."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,13 +20,27 @@ from perdure.engine.instance import HISTORY_EVENTS_MAX, Instance
 from perdure.engine.outlet import StreamOutlet
 from perdure.engine.ports import Executor
 from perdure.engine.quarantine import QUARANTINE_DEATHS, Lane
+from perdure.engine.queues import Queues
 from perdure.engine.reports import HeartbeatSeen, report
 from perdure.engine.standstill import is_quarantined
 from perdure.engine.transact import Transacting
 from perdure.history.events import RunCompleted, UpdateAnswered
 from perdure.history.work import Outcome, Stall
 from perdure.scheduler.pace import PACE, Pace
-from perdure.stores.contract import HELD, EngineStore, Halt, Head, Lease, Loaded, OpenCall, Query, Turn, Wait
+from perdure.stores.contract import (
+    HELD,
+    QUEUED,
+    EngineStore,
+    Halt,
+    Head,
+    Lease,
+    Loaded,
+    OpenCall,
+    Query,
+    Turn,
+    Wait,
+    WaitKind,
+)
 
 log = logging.getLogger("perdure")
 RECOVER_PAGE = 1_000
@@ -85,6 +99,8 @@ class Shard:
         self.attempts = Attempts(
             executor, clock, self._attempt_ended, self._attempt_beaten, steps.transact, self._outlet, slots
         )
+        self.queues = Queues(store, lease, clock, self.host, executor.queues())
+        self._in_queue = self.queues.members
         self._examiner = Rounds("examiner", self._examine_round)
         self._examined = ""
         self.lane = Lane(store, lease, clock, self.host, self.attempts, stalled=self.stalled, lost=self._lost)
@@ -99,6 +115,7 @@ class Shard:
             return
         stalled = await self._stalled()
         await self._recover_calls(stalled.quarantined)
+        await self.queues.open(partial(self._recover_queued, stalled.quarantined))
         self._is_recovering = False
         self._awake.clear()
         for id in stalled.curable:
@@ -112,6 +129,7 @@ class Shard:
         if self.commands_only:
             await self.host.settle(drain_seconds)  # because a termination goes on from children to their children
         await self._examiner.stop()
+        await self.queues.stop()
         await self.attempts.drain(drain_seconds)
         await self.executor.rest(drain_seconds)
         await self.committer.stop(max(drain_seconds, COMMIT_SECONDS_MIN))
@@ -120,6 +138,7 @@ class Shard:
     async def abandon(self) -> None:
         """The lease is lost: nothing may be written any more."""
         await self._examiner.stop()
+        await self.queues.stop()
         await self.lane.stop()
         await self.committer.abandon()
         await self.attempts.drain(0)
@@ -148,6 +167,9 @@ class Shard:
             for wait in creation.waits:
                 if wait.due is not None:
                     self.host.schedule(wait.due, creation.head.id, wait.number)
+                elif wait.state == QUEUED:
+                    head = creation.head
+                    self.queued((head.id, head.execution, head.generation, wait.number), wait)
             if creation.refusal is not None:
                 self.host.poll_now()
         for mail in turn.mail:
@@ -193,13 +215,32 @@ class Shard:
         try:
             self.attempts.start(self.lease.app, address, wait)
         except ValueError as error:
-            log.error(
-                "the options of call %d of %r cannot be read, so it is not run: %s", wait.number, address[0], error
-            )
-            self.host.visit(address[0], _examine)
+            self._unreadable(address, error)
+
+    def _unreadable(self, address: Address, error: ValueError) -> None:
+        log.error("the options of call %d of %r cannot be read, so it is not run: %s", address[3], address[0], error)
+        self.host.visit(address[0], _examine)
 
     def cancel_attempt(self, address: Address) -> None:
         self.attempts.cancel(address)
+        if self._in_queue:
+            self.queues.leave(address)
+
+    def offers(self, address: Address) -> bool:
+        """Whether a slot is offered to the wait, which no turn has taken yet."""
+        return self.queues.offers(address)
+
+    def queued(self, address: Address, wait: Wait) -> None:
+        """A wait in a queue is durable in the state that it has now."""
+        if self.commands_only:
+            return
+        try:
+            may_run = self.queues.told(address, wait)
+        except ValueError as error:
+            self._unreadable(address, error)
+            return
+        if may_run and wait.kind == WaitKind.ACTIVITY:
+            self.start_attempt(address, wait)
 
     # -- attempts -------------------------------------------------------------------------------------------------
 
@@ -254,6 +295,10 @@ class Shard:
             self.schedule(wait.due, call.instance, wait.number)
         else:
             self.start_attempt((call.instance, call.execution, call.generation, wait.number), wait)
+
+    def _recover_queued(self, quarantined: Container[str], call: OpenCall) -> None:
+        if call.instance not in self._awake and call.instance not in quarantined:
+            self.queued((call.instance, call.execution, call.generation, call.wait.number), call.wait)
 
     async def _stalled(self) -> Stalled:
         """Who stands still: those to be tried again because their code is another than the one that stalled."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from perdure.actors.message import Message
-from perdure.engine.reports import ATTEMPT_ENDED, UNKEPT, kept
+from perdure.engine.reports import ATTEMPT_ENDED, UNKEPT, SlotGranted, kept
 from perdure.history.events import RunCancelRequested, RunResumed, RunSuspended, RunTerminated, TimerFired
 from perdure.history.work import Stall
 from perdure.stores.contract import ANSWERED, Halt, Head, Turn, Wait
@@ -16,7 +16,7 @@ QUARANTINED = "quarantined"
 """Reason of a stall in which not even calls are run that were in flight."""
 UNSTALLING = frozenset((RunTerminated, RunResumed))
 """Events that a stalled instance takes."""
-WAKING = frozenset((TimerFired, RunTerminated, RunCancelRequested))
+WAKING = frozenset((TimerFired, SlotGranted, RunTerminated, RunCancelRequested))
 """Events that an instance takes whose start lies ahead."""
 
 

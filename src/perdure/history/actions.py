@@ -13,12 +13,13 @@ from msgspec import Raw
 
 from perdure.codec import Payload
 from perdure.history.events import Failure, Router, TimerOrigin, Trace
-from perdure.history.options import NO_OPTIONS, CallOptions
+from perdure.history.options import NO_OPTIONS, CallOptions, Place
 
 FIRST_EVENT_WAIT = -10
-"""Numbers above it and below 0 are the engine's own waits: START_WAIT and TIMEOUT_WAIT."""
+"""Numbers above it and below 0 are the engine's own waits: START_WAIT, TIMEOUT_WAIT and QUEUE_WAIT."""
 START_WAIT = -1
 TIMEOUT_WAIT = -2
+QUEUE_WAIT = -3
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -58,6 +59,7 @@ class CreateChild(Action, frozen=True):
     trace: Trace | None = None
     retry_of: str | None = None
     propagation: int | None = None
+    place: Place | None = None
 
 
 class CancelChild(Action, frozen=True):
@@ -81,6 +83,7 @@ class CreateDetached(Action, frozen=True):
     execution: str | None = None
     trace: Trace | None = None
     watch: str | None = None
+    place: Place | None = None
 
 
 class CreateTimer(Action, frozen=True):

@@ -9,7 +9,8 @@ import msgspec
 
 from perdure.history.actions import START_WAIT
 from perdure.history.events import Parent, RunStarted, encode_event
-from perdure.stores.contract import Creation, Head, Mail, Status, Wait, WaitKind
+from perdure.history.options import CallOptions, Place, encode_options
+from perdure.stores.contract import QUEUED, Creation, Head, Mail, Status, Wait, WaitKind
 
 
 class Watcher(msgspec.Struct, frozen=True):
@@ -47,15 +48,29 @@ def pending_head(
 
 
 def creation(
-    head: Head, started: RunStarted, key: str, at: int, *, refusal: Mail | None = None, unique: bool = False
+    head: Head,
+    started: RunStarted,
+    key: str,
+    at: int,
+    *,
+    refusal: Mail | None = None,
+    unique: bool = False,
+    place: Place | None = None,
 ) -> Creation:
-    """A new instance with its start mail; delayed if `started.scheduled` lies ahead."""
-    waits: tuple[Wait, ...] = ()
-    if started.scheduled is not None and started.scheduled > at:
-        waits = (Wait(START_WAIT, WaitKind.START, "start", at, started.scheduled),)
+    """A new instance with its start mail; delayed if `started.scheduled` lies ahead, or to its `place` in a queue."""
+    due = started.scheduled if started.scheduled is not None and started.scheduled > at else None
+    waits = (start_wait(at, due, place),) if due is not None or place is not None else ()
     mail = Mail(head.id, key, encode_event(started), at, head.execution, head.generation)
     parent = parent_of(head)
     return Creation(head, mail, waits, parent_call(parent) if parent else None, refusal, unique)
+
+
+def start_wait(at: int, due: int | None, place: Place | None) -> Wait:
+    """What an instance that does not begin at once waits for."""
+    if place is None:
+        return Wait(START_WAIT, WaitKind.START, "start", at, due)
+    options = encode_options(CallOptions(place=place))
+    return Wait(START_WAIT, WaitKind.START, "start", at, due, state=QUEUED, options=options)
 
 
 def parent_of(head: Head) -> Parent | None:

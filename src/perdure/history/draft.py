@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from perdure.history.events import RunCompleted, TurnStarted, UpdateAnswered, encode_event
-from perdure.stores.contract import Creation, Head, Mail, Published, Wait
+from perdure.stores.contract import Creation, Head, Mail, Permit, Published, Wait
 
 
 class Draft:
@@ -29,6 +29,7 @@ class Draft:
         "index",
         "mail",
         "opened",
+        "permits",
         "published",
         "refused",
         "waits",
@@ -48,6 +49,7 @@ class Draft:
         self.published: list[Published] = []
         self.answers: list[UpdateAnswered] = []
         self.refused: list[Published] = []
+        self.permits: Sequence[Permit] = ()
         self.fields: dict[str, Any] = {}
         self.erase = False
         self.completed: RunCompleted | None = None

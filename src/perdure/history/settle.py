@@ -10,6 +10,7 @@ import msgspec
 from perdure.clock import LATEST
 from perdure.codec import Payload, encode
 from perdure.history.actions import (
+    QUEUE_WAIT,
     START_WAIT,
     TIMEOUT_WAIT,
     Action,
@@ -71,7 +72,7 @@ from perdure.history.events import (
 )
 from perdure.history.options import NO_OPTIONS, encode_options
 from perdure.history.published import answer_name, encode_payload, state_name
-from perdure.stores.contract import Halt, Head, Mail, Published, Status, Wait, WaitKind
+from perdure.stores.contract import ADMITTED, HELD, QUEUED, Halt, Head, Mail, Permit, Published, Status, Wait, WaitKind
 
 
 def settle(head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any], actions: Iterable[Action]) -> Draft:
@@ -121,6 +122,28 @@ def start_head(draft: Draft, event: RunStarted) -> None:
     if event.timeout is not None:
         due = min(draft.at + event.timeout, LATEST)
         draft.opened[TIMEOUT_WAIT] = Wait(TIMEOUT_WAIT, WaitKind.TIMEOUT, "run timeout", draft.at, due)
+
+
+def admit(draft: Draft, number: int, permit: Permit | None) -> None:
+    """A wait takes the slot of its queue that was given to it, unless the turn closes it or suspends the run."""
+    wait = draft.waits[number]
+    if permit is not None:
+        draft.permits = (*draft.permits, permit)
+    if wait.kind == WaitKind.START:
+        _begin_in_queue(draft, wait)
+    elif number not in draft.closed and draft.fields.get("suspended") is None:
+        draft.changed.append(msgspec.structs.replace(wait, state=ADMITTED, due=None))
+
+
+def _begin_in_queue(draft: Draft, start: Wait) -> None:
+    """The start waits no longer; the run has the slot until it ends."""
+    if start.number not in draft.closed:
+        draft.closed.append(start.number)
+    if draft.completed is None:
+        name = draft.head.name
+        draft.opened[QUEUE_WAIT] = Wait(
+            QUEUE_WAIT, WaitKind.QUEUE, name, start.since, state=ADMITTED, options=start.options
+        )
 
 
 # -- events that the engine itself obeys --------------------------------------------------------------------------
@@ -182,6 +205,7 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
         on=action.app,
         line=action.line,
         attempt=1,
+        state=HELD if options is None or options.place is None else QUEUED,
         input=action.input,
         options=encode_options(options),
     )
@@ -244,7 +268,9 @@ def create_child(draft: Draft, action: CreateChild) -> None:
         head.generation,
     )
     new = pending_head(action.app or head.app, instance, started, draft.at)
-    draft.created.append(creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal))
+    draft.created.append(
+        creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal, place=action.place)
+    )
 
 
 def _cancel_child(draft: Draft, action: CancelChild) -> None:
@@ -285,9 +311,8 @@ def _create_detached(draft: Draft, action: CreateDetached) -> None:
     watcher = Watcher(head.id, action.watch) if action.watch is not None else None
     new = pending_head(action.app or head.app, instance, started, draft.at, watcher=watcher)
     refusal = _refusal(watcher, new, draft.at) if watcher is not None else None
-    draft.created.append(
-        creation(new, started, f"{started.execution}.start", draft.at, refusal=refusal, unique=action.watch is not None)
-    )
+    key, unique = f"{started.execution}.start", action.watch is not None
+    draft.created.append(creation(new, started, key, draft.at, refusal=refusal, unique=unique, place=action.place))
 
 
 def _refusal(watcher: Watcher, head: Head, at: int) -> Mail:
@@ -420,7 +445,10 @@ def _continue(draft: Draft, action: ContinueRun) -> None:
         tags=head.tags,
         timeout=_remaining_timeout(draft),
     )
+    slot = draft.waits.get(QUEUE_WAIT)
     _close_all(draft, keep_calls=False)
+    if slot is not None:
+        draft.opened[QUEUE_WAIT] = slot  # because the next generation goes on in the slot of this one
     draft.erase = True
     draft.events.clear()
     draft.fields.update(status=Status.RUNNING, generation=generation, version=started.version)

@@ -9,6 +9,7 @@ import msgspec
 
 from perdure.codec import Payload
 from perdure.history.events import Failure
+from perdure.history.options import Place
 from perdure.history.replay import Difference
 
 
@@ -88,9 +89,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class StartOptions(msgspec.Struct, frozen=True, gc=False):
-    """How an instance is started. Times in microseconds: `at` since 1970 UTC, `run_timeout` as a duration.
+    """How an instance is started. Times in microseconds: `at` since 1970 UTC, the others as durations.
 
-    Instances of another `kind` than workflows are not among those that `find` gives unless it is asked for them.
+    Instances of another `kind` than workflows are not among those that `find` gives unless it is asked for them. Starts
+    of the same `dedup_key` are one: within `dedup_window` of the first, or, each `debounce` after the one before and
+    none later than `debounce_max` after the first, with the input of the last.
     """
 
     id: str | None = None
@@ -100,3 +103,8 @@ class StartOptions(msgspec.Struct, frozen=True, gc=False):
     if_exists: str = "raise"
     run_timeout: int | None = None
     kind: str = "workflow"
+    place: Place | None = None
+    dedup_key: str | None = None
+    dedup_window: int = 0
+    debounce: int | None = None
+    debounce_max: int = 0

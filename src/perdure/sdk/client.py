@@ -34,6 +34,7 @@ from perdure.history.events import (
     UpdateAnswered,
     UpdateRequested,
 )
+from perdure.history.queued import QueueState
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
@@ -50,6 +51,7 @@ from perdure.sdk.options import (
     checked_text,
     start_options,
 )
+from perdure.sdk.queues import place
 from perdure.sdk.streams import Source, StreamReader, StreamState, shown_stream
 from perdure.stores.contract import Query, Status, Stream
 
@@ -129,6 +131,9 @@ class Gateway(Protocol):
 
     async def explain(self, id: str) -> Explanation:
         """Why it is not finished."""
+
+    async def queues(self) -> list[QueueState]:
+        """The queues in which something waits or runs, by name."""
 
     async def holder(self) -> str | None:
         """Which process runs the app, for people to read; None: nobody."""
@@ -373,11 +378,20 @@ class UntypedWorkflow:
             "app_id": None,
             "if_exists": "raise",
             "run_timeout": None,
+            "queue": None,
+            "key": None,
+            "priority": None,
+            "dedup_key": None,
+            "dedup_window": None,
+            "debounce": None,
+            "debounce_max": None,
         }
         unknown = set(options) - set(defaults)
         if unknown:
             raise InvalidArgument(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(defaults)}")
-        return UntypedWorkflow(self._client, self.name, start_options(**{**defaults, **options}))
+        given = {**defaults, **options}
+        given["place"] = place(given.pop("queue"), given.pop("key"), given.pop("priority"), None)
+        return UntypedWorkflow(self._client, self.name, start_options(**given))
 
     def with_schedule(
         self,
@@ -565,6 +579,10 @@ class Client:
         InvalidArgument without a codec that offloads.
         """
         return await self.gateway.sweep(checked_count("days", days, SWEEP_DAYS))
+
+    async def queues(self) -> Sequence[QueueState]:
+        """The queues in which something waits or runs, by name; read from the store, no worker needs to be up."""
+        return await self.gateway.queues()
 
     async def holder(self) -> str | None:
         """Which process runs the app's workflows, for people to read; None: nobody does."""

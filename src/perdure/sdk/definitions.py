@@ -18,6 +18,7 @@ from perdure.errors import (
     InvalidArgument,
     NotDecodable,
     NotDeterministic,
+    NotInWorkflow,
     NotStarted,
     OnlyInWorkflow,
 )
@@ -30,7 +31,7 @@ from perdure.history.actions import (
     ScheduleActivity,
 )
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
-from perdure.history.options import CallOptions
+from perdure.history.options import CallOptions, Limits
 from perdure.history.work import StartOptions
 from perdure.sdk.client import Client, Gateway, Handle
 from perdure.sdk.failures import activity_error, child_error
@@ -38,6 +39,7 @@ from perdure.sdk.fingerprint import fingerprint
 from perdure.sdk.generator import drive
 from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
+from perdure.sdk.queues import Queue, place
 from perdure.sdk.run import calling_line, current_run
 from perdure.sdk.streams import in_thread, item_type
 
@@ -95,10 +97,18 @@ class Activity(Generic[P, R]):
         timeout: float | timedelta | None = None,
         heartbeat_timeout: float | timedelta | None = None,
         app_id: str | None = None,
+        queue: Queue | None = None,
+        key: str | None = None,
+        priority: int | None = None,
     ) -> Self:
-        """The same activity with other options for the calls made through it; None keeps what the decorator says."""
+        """The same activity with other options for the calls made through it; None keeps what the decorator says.
+
+        In a `queue` a call waits for a slot; those of one `key` share what the queue has for a key and take turns with
+        others, and a higher `priority` goes first.
+        """
         twin = _twin(self)
-        twin.options = call_options(retry, timeout, heartbeat_timeout, self.options)
+        where = place(queue, key, priority, self.options.place)
+        twin.options = call_options(retry, timeout, heartbeat_timeout, self.options, where)
         twin.app_id = checked_name(app_id, "app_id") if app_id is not None else self.app_id
         return twin
 
@@ -210,15 +220,30 @@ class Workflow(Generic[P, R]):
         app_id: str | None = None,
         if_exists: str = "raise",
         run_timeout: float | timedelta | None = None,
+        queue: Queue | None = None,
+        key: str | None = None,
+        priority: int | None = None,
+        dedup_key: str | None = None,
+        dedup_window: float | timedelta | None = None,
+        debounce: float | timedelta | None = None,
+        debounce_max: float | timedelta | None = None,
     ) -> Workflow[P, R]:
         """The same workflow with options for the instances started or called through it.
 
         `id` of the instance; `at`: not before then; `tags` to find it by; `run_timeout` in seconds. `if_exists`:
         "raise" InstanceExists if an unfinished instance has the id, or "return" a handle of whichever has it, finished
         or not, so that a start may be repeated.
+
+        In a `queue` it begins when it has a slot, by `key` and `priority`, and keeps it to its end. Starts of one
+        `dedup_key` are one: within `dedup_window` seconds after the first, which they return; or with `debounce`
+        seconds of quiet, after which one instance begins with the input of the last, `debounce_max` seconds after the
+        first at the latest.
         """
         twin = _twin(self)
-        twin.options = start_options(id, at, tags, app_id, if_exists, run_timeout)
+        where = place(queue, key, priority, self.options.place)
+        twin.options = start_options(
+            id, at, tags, app_id, if_exists, run_timeout, where, dedup_key, dedup_window, debounce, debounce_max
+        )
         return twin
 
     def with_schedule(
@@ -281,6 +306,7 @@ class Workflow(Generic[P, R]):
             self.signature.verify(payload)  # because code that cannot read its input stalls, and its caller waits
             id, execution = await client.gateway.start(self.name, payload, self.options)
             return Handle(client, id, execution, self.signature.result)
+        self._refuse_dedup()
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
 
     async def update_with_start(
@@ -314,6 +340,7 @@ class Workflow(Generic[P, R]):
                 tags=options.tags,
                 scheduled=options.at,
                 timeout=options.run_timeout,
+                place=options.place,
             )
         )
         return Handle(_LateClient(self.home), instance, None, self.signature.result)
@@ -322,6 +349,7 @@ class Workflow(Generic[P, R]):
         run = current_run()
         assert run is not None
         self.signature.check(args, kwargs)
+        self._refuse_dedup()
         payload = run.encode_arguments(args, kwargs)
         options = self.options
         number = run.next_number()
@@ -335,6 +363,7 @@ class Workflow(Generic[P, R]):
                 app=options.app_id,
                 tags=options.tags,
                 timeout=options.run_timeout,
+                place=options.place,
             )
         )
         try:
@@ -346,6 +375,10 @@ class Workflow(Generic[P, R]):
             value: R = run.decode(result.result, self.signature.result)
             return value
         raise child_error(self.name, options.id or "", result.failure)
+
+    def _refuse_dedup(self) -> None:
+        if self.options.dedup_key is not None:
+            raise NotInWorkflow("a start with a dedup_key asks the store; let an activity make it through the client")
 
     async def main(self, event: RunStarted) -> Payload:
         """Run the function on the arguments of `event`; the payload of what it returns."""
@@ -403,6 +436,7 @@ class Definitions:
         self.versions: dict[str, dict[str | None, Workflow[..., Any]]] = {}
         self.schedules: dict[str, Any] = {}
         """Specifications of the schedules that are declared, by id."""
+        self.queues: dict[str, Limits] = {}
 
     def add(self, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
         """Raises AlreadyRegistered if another function has the name, and the version."""
@@ -410,6 +444,9 @@ class Definitions:
             raise InvalidArgument(
                 f"the name {definition.name!r} begins with {RESERVED!r}, which is kept for Perdure's own"
             )
+        where = definition.options.place
+        if where is not None and self.queues.setdefault(where.queue, where.limits) != where.limits:
+            raise AlreadyRegistered(f"queue {where.queue!r} has two sets of limits; give both places the same Queue")
         if isinstance(definition, Activity):
             _add(self.activities, definition.name, definition)
             return

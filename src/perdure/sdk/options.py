@@ -11,10 +11,12 @@ import msgspec
 from perdure.clock import to_microseconds
 from perdure.codec import PAYLOAD_BYTES_MAX
 from perdure.errors import InvalidArgument, PayloadTooLarge
-from perdure.history.options import NO_OPTIONS, CallOptions, RetryPolicy
+from perdure.history.options import NO_OPTIONS, CallOptions, Place, RetryPolicy
 from perdure.history.work import StartOptions
 
 ID_BYTES_MAX = 1_024
+DEBOUNCES_MAX = 10
+"""How many times its quiet time a debounced start is put off at most, unless debounce_max says otherwise."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 NAME_CHARACTERS_MAX = 256
 LARGEST = sys.float_info.max
@@ -67,6 +69,7 @@ def call_options(
     timeout: float | timedelta | None,
     heartbeat_timeout: float | timedelta | None,
     base: CallOptions = NO_OPTIONS,
+    place: Place | None = None,
 ) -> CallOptions:
     if retry is not None and not isinstance(retry, Retry):
         raise InvalidArgument(f"retry is a {type(retry).__name__}; write retry=Retry(max_attempts=...)")
@@ -76,6 +79,7 @@ def call_options(
         heartbeat_timeout=checked_seconds("heartbeat_timeout", heartbeat_timeout)
         if heartbeat_timeout is not None
         else base.heartbeat_timeout,
+        place=place or base.place,
     )
     return NO_OPTIONS if options == NO_OPTIONS else options
 
@@ -87,6 +91,11 @@ def start_options(
     app_id: str | None,
     if_exists: str,
     run_timeout: float | timedelta | None,
+    place: Place | None = None,
+    dedup_key: str | None = None,
+    dedup_window: float | timedelta | None = None,
+    debounce: float | timedelta | None = None,
+    debounce_max: float | timedelta | None = None,
 ) -> StartOptions:
     if id is not None:
         checked_id(id)
@@ -98,14 +107,48 @@ def start_options(
         checked_moment("at", at)
     if tags is not None:
         checked_tags(tags)
+    if dedup_key is not None or dedup_window is not None or debounce is not None or debounce_max is not None:
+        _check_dedup(dedup_key, dedup_window, debounce, debounce_max, id, at)
+    quiet = _micros("debounce", debounce)
     return StartOptions(
         id=id,
         at=to_microseconds(at) if at is not None else None,
         tags=dict(tags) if tags else None,
         app_id=app_id,
         if_exists=if_exists,
-        run_timeout=round(checked_seconds("run_timeout", run_timeout) * 1_000_000) if run_timeout is not None else None,
+        run_timeout=_micros("run_timeout", run_timeout),
+        place=place,
+        dedup_key=dedup_key,
+        dedup_window=_micros("dedup_window", dedup_window) or 0,
+        debounce=quiet,
+        debounce_max=_micros("debounce_max", debounce_max) or DEBOUNCES_MAX * (quiet or 0),
     )
+
+
+def _micros(what: str, duration: float | timedelta | None) -> int | None:
+    return None if duration is None else round(checked_seconds(what, duration) * 1_000_000)
+
+
+def _check_dedup(
+    key: str | None,
+    window: float | timedelta | None,
+    debounce: float | timedelta | None,
+    debounce_max: float | timedelta | None,
+    id: str | None,
+    at: datetime | None,
+) -> None:
+    """Raise what makes the options of a start that may be none contradict each other."""
+    if key is None:
+        raise InvalidArgument("give dedup_key too: it says which starts are the same")
+    checked_name(key, "dedup_key")
+    if (window is None) == (debounce is None):
+        raise InvalidArgument("give dedup_window or debounce with dedup_key, one of them")
+    if debounce_max is not None and debounce is None:
+        raise InvalidArgument("debounce_max bounds what debounce delays; give debounce too")
+    if id is not None:
+        raise InvalidArgument("an id and a dedup_key exclude each other; with an id, if_exists='return' does the same")
+    if at is not None and debounce is not None:
+        raise InvalidArgument("at and debounce exclude each other: both say when to begin")
 
 
 def checked_id(id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -24,6 +24,7 @@ from perdure.errors import (
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries
 from perdure.history.events import Failure
+from perdure.history.options import Limits
 from perdure.history.replay import Difference
 from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 from perdure.sdk.context import ATTEMPT, ActivityInfo
@@ -165,6 +166,10 @@ class Worker:
         """Of a workflow's code; None if there is no such workflow here."""
         workflow = self._workflow(name, version, is_new=False) or self._workflow(name, version, is_new=True)
         return workflow.fingerprint if workflow is not None else None
+
+    def queues(self) -> Mapping[str, Limits]:
+        """The limits of the queues that the definitions name."""
+        return self._definitions.queues
 
     def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning."""

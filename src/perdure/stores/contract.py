@@ -2,7 +2,7 @@
 
 Every row belongs to an instance and every instance to a *shard* of its app. A node may write to a run only
 while it holds the shard's *lease*: `commit` carries the lease's epoch and is refused as a whole (`Fenced`) if
-the store knows a higher one. `create`, `deliver` and `claim` need no lease. All calls are coroutines that may
+the store knows a higher one. `create`, `renew`, `deliver` and `claim` need no lease. All calls are coroutines that may
 be cancelled only before they have started to write. Any error that leaves open whether a write happened is
 `StoreUnavailable`.
 
@@ -110,10 +110,16 @@ class WaitKind(StrEnum):
     START = "start"
     TIMEOUT = "timeout"
     ENTITY = "entity"
+    QUEUE = "queue"
 
 
 HELD = "held"
 ANSWERED = "answered"
+QUEUED = "queued"
+ADMITTED = "admitted"
+IN_QUEUE = frozenset((QUEUED, ADMITTED))
+IN_FLIGHT = frozenset((HELD, ADMITTED))
+"""States of an activity call whose attempts may run."""
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
@@ -122,7 +128,9 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     `on` says on whom (a child's id, an app); `due` is when the store must wake the owner (a timer, the next
     attempt, a deadline), None for never. The fields from `attempt` on are those of an activity call:
     `attempt` counts started attempts, `failure` is the last one's error as JSON. `state` is HELD while the owner
-    runs its attempts, ANSWERED while its result lies in the mailbox of a run that stands still.
+    runs its attempts, ANSWERED while its result lies in the mailbox of a run that stands still. A call in a queue is
+    QUEUED while it waits for a slot, or for the time of its next attempt, and ADMITTED while it holds one. A run in a
+    queue is not begun while its wait of kind START is QUEUED; from then on it has one of kind QUEUE, ADMITTED.
     """
 
     number: int
@@ -162,13 +170,42 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     app: str | None = None
 
 
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A name that an instance takes at its creation, so that no other is created under it meanwhile.
+
+    It holds while the time is before `until`, or with `while_pending` for as long as the instance is PENDING, and ends
+    with the instance's rows. Names are of a shard: whoever creates puts instances that share one into one shard.
+    """
+
+    name: str
+    until: int = 0
+    while_pending: bool = False
+
+
+class Holder(msgspec.Struct, frozen=True, gc=False):
+    """Which instance holds a claim, at which of its turns."""
+
+    id: str
+    execution: str
+    sequence: int
+    created: int
+
+
+class Permit(msgspec.Struct, frozen=True, gc=False):
+    """One start that the rate of a queue counts, from `at` to `until`, when it may be forgotten."""
+
+    queue: str
+    at: int
+    until: int
+
+
 class Creation(msgspec.Struct, frozen=True, gc=False):
     """A new instance: a PENDING head of sequence 0, the mail that starts it, and waits (delayed start).
 
     `parent_call` is (parent's execution, generation, number) of a child, kept with the instance. The same
     creation again, by `execution` or by `parent_call`, changes nothing and is no conflict, also when the
     instance is finished. `refusal` is mail that a commit sends instead if the id is taken by an instance that
-    is not finished, or by any if `unique`.
+    is not finished, or by any if `unique`. `claim` is what it takes, in `Store.create` alone.
     """
 
     head: Head
@@ -177,6 +214,7 @@ class Creation(msgspec.Struct, frozen=True, gc=False):
     parent_call: str | None = None
     refusal: Mail | None = None
     unique: bool = False
+    claim: Claim | None = None
 
 
 class Published(msgspec.Struct, frozen=True, gc=False):
@@ -201,7 +239,7 @@ class Turn(msgspec.Struct, gc=False):
     than that of any segment there; waits in `closed` go, those in `changed` are replaced if they are there, those in
     `opened` are inserted; mail with keys in `consumed` goes; the keys in `seen` are remembered, each newer than the
     one before; each of `published` takes the place of what has its name, and answers beyond ANSWERS_MAX go, oldest
-    first.
+    first; `permits` are kept, and others of the same queue go whose `until` is not after the turn's `at`.
     Numbers and keys that are not there are ignored. Then `created` are created and `mail` is delivered as
     `create` and `deliver` would, each in its own app's shard, in the same transaction, except that nothing is
     raised: undeliverable mail is dropped, refused creations send their `refusal`.
@@ -223,6 +261,7 @@ class Turn(msgspec.Struct, gc=False):
     mail: Sequence[Mail] = ()
     created: Sequence[Creation] = ()
     published: Sequence[Published] = ()
+    permits: Sequence[Permit] = ()
     erase: bool = False
 
 
@@ -404,12 +443,21 @@ class Store(Protocol):
     async def apps(self) -> list[str]:
         """The apps that have shards, by name."""
 
-    async def create(self, shard: int, creation: Creation) -> None:
+    async def create(self, shard: int, creation: Creation) -> Holder | None:
         """Insert a PENDING instance and its start mail if the id is free or its run is finished (whose rows
         go then).
 
         One atomic step, no lease. Raises InstanceExists (also for a finished one if `unique`). A repetition
-        with the same `execution` is a success.
+        with the same `execution` is a success. If another instance holds the `claim` at the time of the creation's
+        mail, nothing is written and its holder is returned; else the claim is taken in the same step. None: created.
+        """
+
+    async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
+        """Let an instance that no code has begun begin with other mail at another time; no lease.
+
+        Condition: the head has the holder's execution and sequence and is PENDING. Effects: the sequence goes up by
+        one, which refuses a turn under way; `updated` is `at`; the mail of the same key is replaced by `mail`, and the
+        wait of the same number by `wait`. False, and nothing written, if the condition does not hold.
         """
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
@@ -446,6 +494,13 @@ class Store(Protocol):
 
     async def last_item(self, shard: int, id: str, generation: int, number: int) -> Item | None:
         """The newest item of one stream: where the next attempt goes on."""
+
+    async def queued(self, shard: int, after: str = "", limit: int = 1000) -> list[OpenCall]:
+        """Waits that are QUEUED or ADMITTED, of runs that are not finished, by (instance, number), after the
+        instance `after`; pages as those of `Wake`."""
+
+    async def permits(self, shard: int, after: int) -> list[Permit]:
+        """Those whose `until` is later than `after`, by (queue, at)."""
 
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         """Instances, newest first by (created, id). Answers from indexed rows and never reads a history.
@@ -505,8 +560,8 @@ class Leases(Protocol):
         With `at` (now) the owner *lives* on the shards that it takes, until they are released. If the life
         before on a shard was not, its owner has died: in the same transaction each run of the shard that is
         not finished and could have been running becomes a suspect or, if it is one, has one death more: a run
-        with a HELD activity call that is not due later than `at` (unless it is suspended), with another wait
-        that is due by `at`, or with mail (unless a wait of kind START is due later). Other suspects are
+        with an activity call that is IN_FLIGHT and not due later than `at` (unless it is suspended), with another wait
+        that is due by `at`, or with mail (unless a wait of kind START is due later or QUEUED). Other suspects are
         forgotten. Without `at` the owner runs no code: lives, deaths and suspects stay as they are.
         """
 
@@ -579,7 +634,7 @@ class Transactions(Protocol):
         """Run `work` in one transaction with the delivery of the mail that it returns, which holds its result.
 
         `work` is called once, in a thread of the store, with the dialect's guest connection: what it changes happens
-        with the mail or not at all. Condition: wait `number` of the instance is HELD at this attempt; it becomes
+        with the mail or not at all. Condition: wait `number` of the instance is IN_FLIGHT at this attempt; it becomes
         ANSWERED. CONFLICT if it is not, FENCED as for `commit`; `work` is not called then. What `work` raises is
         raised, and nothing is written.
         """
@@ -595,12 +650,12 @@ def is_endless(wait: Wait, has_mail: bool) -> bool:
         case WaitKind.ACTIVITY | WaitKind.CHILD | WaitKind.TIMER if wait.state == ANSWERED:
             return not has_mail
         case WaitKind.ACTIVITY:
-            return wait.state != HELD
+            return wait.state not in (HELD, QUEUED, ADMITTED)
         case WaitKind.CHILD:
             return wait.on is None
         case WaitKind.TIMER | WaitKind.START | WaitKind.TIMEOUT:
-            return wait.due is None
-        case WaitKind.EVENT | WaitKind.ENTITY:
+            return wait.due is None and wait.state != QUEUED
+        case WaitKind.EVENT | WaitKind.ENTITY | WaitKind.QUEUE:
             return False
         case _:
             return True

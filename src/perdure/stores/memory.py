@@ -14,16 +14,19 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from perdure.stores.contract import (
+    ADMITTED,
     ANSWERS_MAX,
     FINISHED,
-    HELD,
+    IN_FLIGHT,
     MAILBOX_MESSAGES_MAX,
+    QUEUED,
     SEEN_MAX,
     Append,
     Creation,
     Delivery,
     Due,
     Head,
+    Holder,
     Item,
     Lease,
     Loaded,
@@ -31,6 +34,7 @@ from perdure.stores.contract import (
     OpenCall,
     Outcome,
     Page,
+    Permit,
     Query,
     Segment,
     Stream,
@@ -42,8 +46,10 @@ from perdure.stores.contract import (
     shard_number,
 )
 from perdure.stores.rules import (
+    holds,
     is_appendable,
     is_current,
+    is_renewable,
     is_repetition,
     lost,
     read_cursor,
@@ -124,12 +130,18 @@ class Shard:
     deaths: dict[str, int] = field(default_factory=dict)
     accused: dict[str, int] = field(default_factory=dict)
     accused_at_death: dict[str, int] = field(default_factory=dict)
+    permits: list[Permit] = field(default_factory=list)
+    claims: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def forget(self, id: str) -> None:
         """It is no suspect any more."""
         self.deaths.pop(id, None)
         self.accused.pop(id, None)
         self.accused_at_death.pop(id, None)
+
+    def forget_claims(self, id: str) -> None:
+        """The rows of the instance go, and what it has claimed with them."""
+        self.claims = {name: held for name, held in self.claims.items() if held[0] != id}
 
 
 class MemoryStore:
@@ -157,10 +169,50 @@ class MemoryStore:
     async def apps(self) -> list[str]:
         return sorted({shard.app for shard in self._shards.values()})
 
-    async def create(self, shard: int, creation: Creation) -> None:
+    async def create(self, shard: int, creation: Creation) -> Holder | None:
+        claim, claims = creation.claim, self._shards[shard].claims
+        if claim is not None and claim.name in claims:
+            id, until = claims[claim.name]
+            head = self._instances[shard][id].head
+            if holds(claim, head.execution, head.status, until, creation):
+                return Holder(id, head.execution, head.sequence, head.created)
         if not self._created(shard, creation):
             raise taken(creation.head.id)
+        if claim is not None:
+            claims = self._shards[shard].claims
+            claims[claim.name] = (creation.head.id, claim.until)
         self._hint()
+        return None
+
+    async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
+        found = self._instances[shard].get(holder.id)
+        if found is None or not is_renewable(found.head, holder):
+            return False
+        found.head = replace(found.head, sequence=holder.sequence + 1, updated=at)
+        if mail.key in found.mail:
+            found.mail[mail.key] = mail
+        if wait.number in found.waits:
+            found.waits[wait.number] = wait
+        self._hint()
+        return True
+
+    async def queued(self, shard: int, after: str = "", limit: int = 1000) -> list[OpenCall]:
+        calls: list[OpenCall] = []
+        for id, found in self._unfinished(shard):
+            if len(calls) >= limit:
+                break
+            if id > after:
+                head = found.head
+                calls += [
+                    OpenCall(shard, id, head.execution, head.generation, wait)
+                    for wait in found.open_waits
+                    if wait.state in (QUEUED, ADMITTED)
+                ]
+        return calls
+
+    async def permits(self, shard: int, after: int) -> list[Permit]:
+        kept = [permit for permit in self._shards[shard].permits if permit.until > after]
+        return sorted(kept, key=lambda permit: (permit.queue, permit.at))
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
         return [
@@ -260,6 +312,7 @@ class MemoryStore:
         for id in purged:
             del self._instances[shard][id]
             self._shards[shard].forget(id)
+            self._shards[shard].forget_claims(id)
         return purged
 
     async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
@@ -414,6 +467,7 @@ class MemoryStore:
             assert turn.head is not None, "a start brings a head"
             found = instances[turn.id] = Instance(turn.head)
             self._shards[shard].forget(turn.id)
+            self._shards[shard].forget_claims(turn.id)
         else:
             if found is None or not is_current(found.head, turn):
                 return Outcome.CONFLICT
@@ -435,11 +489,18 @@ class MemoryStore:
         for key in turn.consumed:
             found.mail.pop(key, None)
         found.remember(turn)
+        self._keep_permits(shard, turn)
         return Outcome.COMMITTED
 
     def _append(self, shard: int, append: Append) -> Outcome:
         found = self._instances[shard].get(append.id)
         return found.append(append) if found is not None else Outcome.CONFLICT
+
+    def _keep_permits(self, shard: int, turn: Turn) -> None:
+        kept = self._shards[shard].permits
+        queues = {permit.queue for permit in turn.permits}
+        kept[:] = [permit for permit in kept if permit.queue not in queues or permit.until > turn.at]
+        kept.extend(turn.permits)
 
     def _create_all(self, lease: Lease, turn: Turn) -> None:
         for creation in turn.created:
@@ -460,6 +521,7 @@ class MemoryStore:
         mail = {creation.mail.key: replace(creation.mail, app=None)}
         self._instances[shard][head.id] = Instance(head, creation.parent_call, waits=waits, mail=mail)
         self._shards[shard].forget(head.id)
+        self._shards[shard].forget_claims(head.id)
         return True
 
     def _send(self, lease: Lease, mail: Mail) -> Delivery:
@@ -482,15 +544,20 @@ class MemoryStore:
 def could_run(found: Instance, at: int) -> bool:
     """Whether an owner that looks at the instance has something to run."""
     waits = found.waits.values()
-    starts_later = any(wait.kind == WaitKind.START and wait.due is not None and wait.due > at for wait in waits)
+    starts_later = any(wait.kind == WaitKind.START and is_ahead(wait, at) for wait in waits)
     return any(wakes(found.head, wait, at) for wait in waits) or (bool(found.mail) and not starts_later)
+
+
+def is_ahead(wait: Wait, at: int) -> bool:
+    """Whether the start has to wait for its time, or for a slot."""
+    return wait.state == QUEUED or (wait.due is not None and wait.due > at)
 
 
 def wakes(head: Head, wait: Wait, at: int) -> bool:
     """Whether the wait alone gives an owner something to run."""
     if wait.kind == WaitKind.ACTIVITY:
-        return wait.state == HELD and head.suspended is None and (wait.due is None or wait.due <= at)
-    return wait.due is not None and wait.due <= at
+        return wait.state in IN_FLIGHT and head.suspended is None and (wait.due is None or wait.due <= at)
+    return wait.state != QUEUED and wait.due is not None and wait.due <= at
 
 
 def matches(head: Head, query: Query) -> bool:

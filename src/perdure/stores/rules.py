@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from perdure.errors import Fenced, InstanceExists, InvalidArgument, StoreRolledBack
-from perdure.stores.contract import FINISHED, Append, Creation, Head, Lease, Turn, Wait, WaitKind
+from perdure.stores.contract import FINISHED, Append, Claim, Creation, Head, Holder, Lease, Status, Turn, Wait, WaitKind
 
 
 def is_current(head: Head, turn: Turn) -> bool:
@@ -26,6 +26,19 @@ def is_repetition(execution: str, parent_call: str | None, creation: Creation) -
     if execution == creation.head.execution:
         return True
     return parent_call is not None and parent_call == creation.parent_call
+
+
+def holds(claim: Claim, execution: str, status: str, until: int, creation: Creation) -> bool:
+    """Whether the instance of this execution and status, that took the claim up to `until`, holds it against another
+    creation."""
+    if execution == creation.head.execution:
+        return False  # because it is the same creation again
+    return status == Status.PENDING if claim.while_pending else creation.mail.at < until
+
+
+def is_renewable(head: Head, holder: Holder) -> bool:
+    """Whether nothing has happened to the instance since it was found to hold the claim, and it has not begun."""
+    return head.status == Status.PENDING and (head.execution, head.sequence) == (holder.execution, holder.sequence)
 
 
 def taken(id: str) -> InstanceExists:

@@ -14,6 +14,7 @@ from perdure.codec import Payload
 from perdure.engine.operations import Operations
 from perdure.errors import InstanceNotFound, NothingMoves, NotOpen
 from perdure.history.events import UpdateAnswered, UpdateRequested
+from perdure.history.queued import QueueState
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
@@ -201,6 +202,9 @@ class Bridge:
 
     async def explain(self, id: str) -> Explanation:
         return await self.enter(lambda: self._view.explain(id))
+
+    async def queues(self) -> list[QueueState]:
+        return await self.enter(self._view.queues)
 
     async def holder(self) -> str | None:
         return await self.enter(self._view.holder)

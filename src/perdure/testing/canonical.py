@@ -27,7 +27,7 @@ from perdure.sdk.scheduling import NAME as SCHEDULE
 from perdure.stores.contract import Status
 from perdure.testing.loop import START
 from perdure.testing.programs import YIELDED, How
-from perdure.testing.repertoire import ACTIVITIES, HANGS, STAGE
+from perdure.testing.repertoire import ACTIVITIES, HANGS, NARROW, SINGLE, STAGE
 from perdure.testing.world import Command, Role
 
 OK, SLOW, FLAKY, FAILS, THREAD = (ACTIVITIES[how] for how in (How.OK, How.SLOW, How.FLAKY, How.FAILS, How.THREAD))
@@ -134,6 +134,14 @@ async def streaming(mark: int) -> int:
     return 0
 
 
+async def queued(mark: int) -> int:
+    """Waits for slots with calls, one of which is tried again, and with a child."""
+    calls = [OK, SLOW, FLAKY, OK]
+    called = [call.with_options(queue=NARROW, key=str(place % 2))(mark + place) for place, call in enumerate(calls)]
+    children = [CHAINING.with_options(queue=SINGLE)(mark) for _ in range(2)]
+    return sum(await asyncio.gather(*called, *children))
+
+
 async def suspended(mark: int) -> int:
     total = await SLOW(mark)
     await asyncio.sleep(0.2)
@@ -220,6 +228,7 @@ ROLES: dict[str, Role] = dict(
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
         _role(updated, [2], Command(0.1, _asks(1)), Command(1.0, _asks(2))),
         _role(streaming, 2 * YIELDED + 7),
+        _role(queued, 7 + 8 + 9 + 10 + 2 * CHAIN),
         _role(
             suspended,
             15,
@@ -246,7 +255,7 @@ def definitions() -> Definitions:
         made.add(activity)
     functions = (
         fan_out, parent, detaching, timer, early_event, missed_event, retried, exhausted, continuing,
-        compensating, updated, streaming, suspended, stopped, grouped, generated,
+        compensating, updated, queued, streaming, suspended, stopped, grouped, generated,
     )  # fmt: skip
     for function in functions:
         made.add(Workflow(function, function.__name__, STAGE))

@@ -21,6 +21,7 @@ from perdure.stores.contract import (
     Due,
     EngineStore,
     Head,
+    Holder,
     Item,
     Lease,
     Loaded,
@@ -28,6 +29,7 @@ from perdure.stores.contract import (
     OpenCall,
     Outcome,
     Page,
+    Permit,
     Query,
     Segment,
     Stream,
@@ -232,8 +234,21 @@ class FaultyStore:
     async def apps(self) -> list[str]:
         return await self._do("apps", self._inner.apps)
 
-    async def create(self, shard: int, creation: Creation) -> None:
-        await self._do("create", lambda: self._inner.create(shard, creation), lambda _: self._witness.created(creation))
+    async def create(self, shard: int, creation: Creation) -> Holder | None:
+        def seen(holder: Holder | None) -> None:
+            if holder is None:
+                self._witness.created(creation)
+
+        return await self._do("create", lambda: self._inner.create(shard, creation), seen)
+
+    async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
+        return await self._do("renew", lambda: self._inner.renew(shard, holder, mail, wait, at))
+
+    async def queued(self, shard: int, after: str = "", limit: int = 1000) -> list[OpenCall]:
+        return await self._do("queued", lambda: self._inner.queued(shard, after, limit))
+
+    async def permits(self, shard: int, after: int) -> list[Permit]:
+        return await self._do("permits", lambda: self._inner.permits(shard, after))
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
         found = await self._do("load", lambda: self._inner.load(shard, ids))

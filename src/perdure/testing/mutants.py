@@ -22,10 +22,12 @@ from perdure.engine import shard as shards
 from perdure.engine.instance import Instance
 from perdure.engine.outlet import StreamOutlet
 from perdure.engine.quarantine import Lane
+from perdure.engine.queues import Queues
 from perdure.engine.shard import Shard
 from perdure.errors import StoreUnavailable
 from perdure.history.accept import REPLIES, Verdict
 from perdure.history.events import RunCancelRequested
+from perdure.scheduler.line import Line
 from perdure.sdk import run as runs
 from perdure.sdk import saga
 from perdure.stores import memory
@@ -298,6 +300,13 @@ MUTANTS = (
     Mutant("deaths not counted", MemoryStore, "_begin_life", _counting_no_deaths),
     Mutant("quarantined calls run when loaded", instances, "is_quarantined", _always(False)),
     Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False)),
+    Mutant("a full queue gives slots", Line, "_is_full", _always(False)),
+    Mutant("a key has all slots", Line, "_has_room", _always(True)),
+    Mutant("a rate never reached", Line, "_is_rated", _always(False)),
+    Mutant("starts before the last owner's death not counted", MemoryStore, "permits", _finding_nothing),
+    Mutant("slots of calls not given back", Queues, "leave", lambda _: lambda self, address: None),
+    Mutant("queues not recovered", MemoryStore, "queued", _finding_nothing),
+    Mutant("calls in queues run before they have a slot", Queues, "told", _always(True)),
     Mutant(
         "events of the last turn not carried over",
         runs.Run,

@@ -48,6 +48,8 @@ REQUIRED = (
     "stalled: payload-not-decodable",
     "update answered",
     "update refused",
+    "slot taken",
+    "slot waited for",
     "stalled: quarantined",
     "suspect accused",
     "items appended",

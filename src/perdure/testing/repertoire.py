@@ -23,6 +23,7 @@ from perdure.errors import ActivityFailed, ApplicationError, ChildWorkflowFailed
 from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
 from perdure.sdk.options import call_options
+from perdure.sdk.queues import Queue, Rate
 from perdure.sdk.saga import Saga
 from perdure.testing.ledger import Ledger
 from perdure.testing.programs import (
@@ -184,6 +185,8 @@ ACTIVITIES: dict[How, Activity[[int], int]] = {
     How.YIELDS: StreamActivity(yields, "yields", call_options(_retry(How.YIELDS), None, 5.0)),
     How.DRAWS: StreamActivity(draws, "draws", call_options(None, None, None)),
 }
+NARROW = Queue("narrow", concurrency=2, per_key=1, rate=Rate(4, per=3.0))
+SINGLE = Queue("single", concurrency=1)
 HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
 DEADLY: Activity[[int], int] = Activity(deadly, "deadly", call_options(None, None, None))
 
@@ -391,6 +394,24 @@ async def desk(requests: int) -> list[int]:
     return sorted(served)
 
 
+async def crowd(mark: int) -> int:
+    """More calls and children than their queues have slots for."""
+    calls = (
+        ACTIVITIES[(How.SLOW, How.FLAKY)[place % 2]].with_options(queue=NARROW, key=str(place % 3), priority=place)
+        for place in range(6)
+    )
+    called = [call(mark + place) for place, call in enumerate(calls)]
+    members = [MEMBER.with_options(queue=SINGLE)(mark + place) for place in (6, 7, 8)]
+    return sum(await asyncio.gather(*called, *members))
+
+
+async def member(mark: int) -> int:
+    return await ACTIVITIES[How.OK](mark)
+
+
+MEMBER: Workflow[[int], int] = Workflow(member, "member", STAGE)
+
+
 async def killer(mark: int) -> int:
     return await DEADLY(mark)
 
@@ -449,6 +470,8 @@ def definitions(*, good: bool) -> Definitions:
     for activity in (*ACTIVITIES.values(), HANGS, DEADLY):
         made.add(activity)
     made.add(PROGRAM)
+    made.add(Workflow(crowd, "crowd", STAGE))
+    made.add(MEMBER)
     made.add(Workflow(killer, "killer", STAGE))
     made.add(Workflow(listener, "listener", STAGE))
     made.add(Workflow(desk, "desk", STAGE))

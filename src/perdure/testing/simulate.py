@@ -60,6 +60,8 @@ def scenario(tape: Tape) -> Scenario:
         roles.append(_listener(tape))
     if tape.stream("desks").random() < 0.3:
         roles.append(_desk(tape))
+    if tape.stream("crowds").random() < 0.3:
+        roles += [_crowd(mark) for mark in (3_000, 4_000)[: tape.stream("crowds").choice((1, 2))]]
     troubled = chance.random() < 0.3
     if troubled:
         roles += [_troubled_role(tape, number) for number in range(chance.choice((1, 2, 4)))]
@@ -150,6 +152,12 @@ def _listener(tape: Tape) -> Role:
         {Status.COMPLETED: list(ticks)},
         tuple(commands),
     )
+
+
+def _crowd(mark: int) -> Role:
+    """Two of them meet in the same queues."""
+    total = sum(mark + place for place in range(9))
+    return Role(f"crowd-{mark}", "crowd", encode_arguments((mark,), {}), {Status.COMPLETED: total})
 
 
 def _tick(value: int, at: int) -> EventRaised:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from perdure.engine.attempts import idempotency_key
+from perdure.engine.standstill import is_quarantined
 from perdure.history.events import (
     CONFIRMATIONS,
     ActivityCancelled,
@@ -28,7 +29,8 @@ from perdure.history.events import (
     TurnStarted,
     decode_segment,
 )
-from perdure.stores.contract import FINISHED, Append, Creation, Lease, Outcome, Turn
+from perdure.history.options import Place, place_of
+from perdure.stores.contract import ADMITTED, FINISHED, QUEUED, Append, Creation, Lease, Outcome, Turn
 
 RESOLVES: dict[type, type] = {
     ActivityCompleted: ActivityScheduled,
@@ -41,6 +43,8 @@ RESOLVES: dict[type, type] = {
     TimerCancelled: TimerCreated,
 }
 """Which event closes what which other event opened."""
+SKEW_MAX = 600_000
+"""By how many microseconds the clocks of two nodes may differ, and with them the windows of a rate."""
 Run = tuple[str, str, int]
 """(instance, execution, generation)."""
 
@@ -87,6 +91,8 @@ class Witness:
         self.scheduled: set[str] = set()
         self.settled: set[str] = set()
         self._epochs: dict[int, int] = {}
+        self._slots: dict[str, dict[int, Place]] = defaultdict(dict)
+        self._permits: dict[str, list[int]] = defaultdict(list)
 
     def accuse(self, text: str) -> None:
         self.violations.append(text)
@@ -126,6 +132,47 @@ class Witness:
         for turn in written:
             for creation in turn.created:
                 self.created(creation)
+        self._count_slots()
+
+    # -- queues ---------------------------------------------------------------------------------------------
+
+    def _slots_of(self, turn: Turn) -> None:
+        """What the turn takes and frees of slots, and the starts that it counts."""
+        held = self._slots[turn.id]
+        for number in list(held) if turn.erase else turn.closed:
+            held.pop(number, None)
+        for wait in (*turn.changed, *turn.opened):
+            place = place_of(wait.options)
+            held.pop(wait.number, None)
+            if wait.state == ADMITTED and place is not None:
+                held[wait.number] = place
+                self.probes["slot taken"] += 1
+            elif wait.state == QUEUED:
+                self.probes["slot waited for"] += 1
+        if turn.head is not None and is_quarantined(turn.head):
+            held.clear()  # because who stands still for good must not keep a queue from others
+        for permit in turn.permits:
+            self._permits[permit.queue].append(permit.at)
+
+    def _count_slots(self) -> None:
+        """No queue has more slots taken, in all or of one key, nor more starts in any window, than its limits allow."""
+        places = [place for held in self._slots.values() for place in held.values()]
+        in_all = Counter(place.queue for place in places)
+        of_key = Counter((place.queue, place.key) for place in places)
+        for place in places:
+            limits, taken, keyed = place.limits, in_all[place.queue], of_key[place.queue, place.key]
+            if limits.concurrency is not None and taken > limits.concurrency:
+                self.accuse(f"queue {place.queue} has {taken} slots taken of {limits.concurrency}")
+            if limits.per_key is not None and keyed > limits.per_key:
+                self.accuse(f"queue {place.queue} has {keyed} slots taken of {limits.per_key} of key {place.key!r}")
+            if limits.rate is not None:
+                self._count_starts(place.queue, limits.rate, limits.per)
+
+    def _count_starts(self, queue: str, rate: int, per: int) -> None:
+        starts = sorted(self._permits[queue])
+        for first, beyond in zip(starts, starts[rate:], strict=False):
+            if beyond < first + per - SKEW_MAX:
+                self.accuse(f"queue {queue} let {rate + 1} start within {beyond - first} of {per} microseconds")
 
     def appended(self, lease: Lease, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
         for append, outcome in zip(appends, outcomes, strict=True):
@@ -164,6 +211,7 @@ class Witness:
         run = (turn.id, turn.execution, turn.generation)
         record = self.records.setdefault(run, Record(turn.head.name if turn.head else "?"))
         track.sequence += 1
+        self._slots_of(turn)
         if turn.segment is not None:
             self._segment(run, record, turn.segment, track.sequence)
         if turn.head is not None:

@@ -274,7 +274,7 @@ class SqliteBackend:
         connection = SqliteDatabase(self._path, "off").connect(write=False)
         try:
             tables = [name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")]
-            kept = {"perdure_meta", "perdure_shard"}
+            kept = {"perdure_meta", "perdure_shard", "perdure_permit"}
             counts = {
                 name: connection.row(f"select count(*) from {name}")  # noqa: S608 - the names are the schema's
                 for name in tables

@@ -12,6 +12,7 @@ from perdure.clock import SystemClock, to_datetime
 from perdure.codec import NULL, Codec, Payload
 from perdure.errors import InstanceNotFound
 from perdure.history.events import EventRaised, RunTerminated, UpdateAnswered, UpdateRequested
+from perdure.history.queued import QueueState
 from perdure.history.state import Explanation, InstanceState
 from perdure.history.streams import Selection, StreamPage
 from perdure.history.work import StartOptions
@@ -95,6 +96,9 @@ class PackingGateway:
 
     async def explain(self, id: str) -> Explanation:
         return await self._inner.explain(id)
+
+    async def queues(self) -> list[QueueState]:
+        return await self._inner.queues()
 
     async def holder(self) -> str | None:
         return await self._inner.holder()

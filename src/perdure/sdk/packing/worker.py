@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from perdure.errors import PayloadTooLarge
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries, turns
 from perdure.history.events import CONFIRMATIONS, RunStarted
+from perdure.history.options import Limits
 from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
 from perdure.sdk.failures import to_failure
 from perdure.sdk.packing.outlet import PackingOutlet
@@ -42,6 +43,9 @@ class PackingWorker:
     def fingerprint(self, name: str, version: str | None) -> str | None:
         fingerprint = self._worker.fingerprint(name, version)
         return self.stamped(fingerprint) if fingerprint is not None else None
+
+    def queues(self) -> Mapping[str, Limits]:
+        return self._worker.queues()
 
     def stamped(self, fingerprint: str) -> str:
         """Of code and codec, because a stall may end with either."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from perdure.errors import StoreCorrupt
-from perdure.stores.contract import Head, Lease, Loaded, Page, Query
+from perdure.stores.contract import Head, Lease, Loaded, Page, Permit, Query
 from perdure.stores.rules import write_cursor
 from perdure.stores.sql import rows, statements
 from perdure.stores.sql.connection import Connection, Row
@@ -123,6 +123,10 @@ def _load(connection: Connection, shard: int, head: Head) -> Loaded:
 def published(connection: Connection, shard: int, id: str, names: Sequence[str]) -> dict[str, bytes]:
     found = {name: connection.row(statements.SELECT_PUBLISHED, (shard, id, name)) for name in names}
     return {name: str(row[0]).encode() for name, row in found.items() if row is not None}
+
+
+def permits(connection: Connection, shard: int, after: int) -> list[Permit]:
+    return [Permit(*row) for row in connection.rows(statements.SELECT_PERMITS, (shard, after))]
 
 
 def stranded(connection: Connection, lease: Lease, after: str, limit: int) -> list[str]:

@@ -92,6 +92,25 @@ create table perdure_wait (
 ) without rowid;
 create index perdure_wait_due on perdure_wait (shard, due, instance, number) where due is not null;
 
+create index perdure_wait_queued on perdure_wait (shard, instance, number) where state in ('queued', 'admitted');
+
+create table perdure_claim (
+    shard integer not null,
+    name text not null,
+    instance text not null,
+    until integer not null,
+    primary key (shard, name)
+) without rowid;
+create index perdure_claim_by_instance on perdure_claim (shard, instance);
+
+create table perdure_permit (
+    shard integer not null,
+    queue text not null,
+    at integer not null,
+    until integer not null
+);
+create index perdure_permit_by_queue on perdure_permit (shard, queue, until);
+
 create table perdure_mail (
     shard integer not null,
     instance text not null,

@@ -52,7 +52,8 @@ where shard = ?1 and instance = ?2 and number = ?3
 """
 ANSWER_CALL = """
 update perdure_wait set state = 'answered'
-where shard = ?1 and instance = ?2 and number = ?3 and attempt = ?4 and state = 'held' and kind = 'activity'
+where shard = ?1 and instance = ?2 and number = ?3 and attempt = ?4 and kind = 'activity'
+    and state in ('held', 'admitted')
 """
 DELETE_WAIT = "delete from perdure_wait where shard = ?1 and instance = ?2 and number = ?3"
 SELECT_WAITS = f"select {WAIT_COLUMNS} from perdure_wait where shard = ?1 and instance = ?2 order by number"
@@ -61,6 +62,14 @@ select head.id, head.execution, head.generation, {", ".join(f"wait.{c}" for c in
 from perdure_wait as wait cross join perdure_head as head on head.shard = wait.shard and head.id = wait.instance
 where wait.shard = ?1 and wait.instance > ?2 and wait.kind = 'activity' and head.status not in {FINISHED}
     and head.suspended is null
+order by wait.instance, wait.number
+"""
+SELECT_QUEUED = f"""
+select head.id, head.execution, head.generation, {", ".join(f"wait.{c}" for c in WAIT_COLUMNS.split(", "))}
+from perdure_wait as wait indexed by perdure_wait_queued
+    cross join perdure_head as head on head.shard = wait.shard and head.id = wait.instance
+where wait.shard = ?1 and wait.instance > ?2 and wait.state in ('queued', 'admitted')
+    and head.status not in {FINISHED}
 order by wait.instance, wait.number
 """
 SELECT_DUE = f"""
@@ -77,10 +86,10 @@ _WAITS_OF_HEAD = "select 1 from perdure_wait as wait where wait.shard = head.sha
 _IS_ENDLESS = f"""
 case
     when wait.kind in ('activity', 'child', 'timer') and wait.state = 'answered' then not {_HAS_MAIL}
-    when wait.kind = 'activity' then wait.state <> 'held'
+    when wait.kind = 'activity' then wait.state not in ('held', 'queued', 'admitted')
     when wait.kind = 'child' then wait.on_whom is null
-    when wait.kind in ('timer', 'start', 'timeout') then wait.due is null
-    else wait.kind not in ('event', 'entity')
+    when wait.kind in ('timer', 'start', 'timeout') then wait.due is null and wait.state <> 'queued'
+    else wait.kind not in ('event', 'entity', 'queue')
 end
 """
 SELECT_STRANDED = f"""
@@ -227,7 +236,8 @@ insert into perdure_suspect (shard, instance, deaths, life)
 select ?1, wait.instance, 1, ?2
 from perdure_wait as wait cross join perdure_head as head on head.shard = wait.shard and head.id = wait.instance
 where wait.shard = ?1 and coalesce(wait.due, ?3) <= ?3
-    and case wait.kind when 'activity' then wait.state = 'held' else wait.due is not null end
+    and case wait.kind when 'activity' then wait.state in ('held', 'admitted')
+        else wait.state <> 'queued' and wait.due is not null end
     and head.status not in {FINISHED} and (wait.kind <> 'activity' or head.suspended is null)
 union
 select ?1, mail.instance, 1, ?2
@@ -235,7 +245,8 @@ from perdure_mail as mail cross join perdure_head as head on head.shard = mail.s
 where mail.shard = ?1 and head.status not in {FINISHED}
     and not exists (
         select 1 from perdure_wait as wait
-        where shard = ?1 and instance = mail.instance and kind = 'start' and due > ?3)
+        where shard = ?1 and instance = mail.instance
+            and kind = 'start' and (due > ?3 or state = 'queued'))
 on conflict (shard, instance) do update set deaths = deaths + 1, life = excluded.life
 """
 FORGET_SUSPECTS = "delete from perdure_suspect where shard = ?1 and life <> ?2"
@@ -244,9 +255,29 @@ ACQUIT = "delete from perdure_suspect where shard = ?1 and instance = ?2"
 ACCUSE = "update perdure_suspect set accused = ?3 where shard = ?1 and instance = ?2"
 SELECT_SUSPECTS = "select instance, deaths, accused_at_death from perdure_suspect where shard = ?1 order by instance"
 
+# Claims and permits.
+
+SELECT_HOLDER = """
+select claim.until, head.id, head.execution, head.sequence, head.created, head.status
+from perdure_claim as claim join perdure_head as head on head.shard = claim.shard and head.id = claim.instance
+where claim.shard = ?1 and claim.name = ?2
+"""
+TAKE_CLAIM = "insert or replace into perdure_claim (shard, name, instance, until) values (?1, ?2, ?3, ?4)"
+RENEW_HEAD = """
+update perdure_head set sequence = ?1, updated = ?2
+where shard = ?3 and id = ?4 and execution = ?5 and sequence = ?6 and status = 'pending'
+"""
+RENEW_MAIL = """
+update perdure_mail set event = ?4, at = ?5, execution = ?6, generation = ?7
+where shard = ?1 and instance = ?2 and key = ?3
+"""
+INSERT_PERMIT = "insert into perdure_permit (shard, queue, at, until) values (?1, ?2, ?3, ?4)"
+FORGET_PERMITS = "delete from perdure_permit where shard = ?1 and queue = ?2 and until <= ?3"
+SELECT_PERMITS = "select queue, at, until from perdure_permit where shard = ?1 and until > ?2 order by queue, at"
+
 # Whole instances.
 
-BESIDE_RUN = ("mail", "seen", "tag", "published", "suspect", *STREAM_TABLES)
+BESIDE_RUN = ("mail", "seen", "tag", "published", "suspect", "claim", *STREAM_TABLES)
 ERASE_RUN = tuple(f"delete from perdure_{table} where shard = ?1 and instance = ?2" for table in ("history", "wait"))
 ERASE_INSTANCE = (
     *ERASE_RUN,

@@ -15,6 +15,7 @@ from perdure.stores.contract import (
     Delivery,
     Due,
     Head,
+    Holder,
     Item,
     Lease,
     Loaded,
@@ -22,6 +23,7 @@ from perdure.stores.contract import (
     OpenCall,
     Outcome,
     Page,
+    Permit,
     Query,
     Segment,
     Stream,
@@ -30,8 +32,8 @@ from perdure.stores.contract import (
     Wait,
     shard_number,
 )
-from perdure.stores.rules import lost, read_cursor, rolled_back, taken
-from perdure.stores.sql import instances, lives, reads, rows, statements
+from perdure.stores.rules import lost, read_cursor, rolled_back
+from perdure.stores.sql import claims, instances, lives, reads, rows, statements
 from perdure.stores.sql.connection import Connection, Database, TransactionConflict
 from perdure.stores.sql.ownership import Mark
 from perdure.stores.sql.runner import Runner, ThreadRunner
@@ -110,9 +112,18 @@ class SqlStore:
     async def apps(self) -> list[str]:
         return await self._read(reads.apps)
 
-    async def create(self, shard: int, creation: Creation) -> None:
-        if not await self._write(instances.create, shard, creation):
-            raise taken(creation.head.id)
+    async def create(self, shard: int, creation: Creation) -> Holder | None:
+        return await self._write(claims.create_claiming, shard, creation)
+
+    async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
+        return await self._write(claims.renew, shard, holder, mail, wait, at)
+
+    async def queued(self, shard: int, after: str = "", limit: int = 1000) -> list[OpenCall]:
+        call = partial(rows.open_call_of, shard)
+        return await self._read(reads.page, call, statements.SELECT_QUEUED, shard, after, limit)
+
+    async def permits(self, shard: int, after: int) -> list[Permit]:
+        return await self._read(reads.permits, shard, after)
 
     async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
         return await self._read(reads.load, shard, ids)

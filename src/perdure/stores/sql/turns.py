@@ -24,6 +24,8 @@ class OwnRows:
         "erased",
         "inserted",
         "opened",
+        "permits",
+        "permits_forgotten",
         "published",
         "replaced",
         "seen",
@@ -44,6 +46,8 @@ class OwnRows:
         self.consumed: list[Row] = []
         self.seen: list[Row] = []
         self.published: list[Row] = []
+        self.permits: list[Row] = []
+        self.permits_forgotten: set[Row] = set()
         for turn in turns:
             self._add(turn)
 
@@ -65,6 +69,9 @@ class OwnRows:
             self.seen += [(shard, id, key) for key in turn.seen]
         if turn.published:
             self.published += [rows.published_row(shard, id, published) for published in turn.published]
+        if turn.permits:
+            self.permits += [(shard, permit.queue, permit.at, permit.until) for permit in turn.permits]
+            self.permits_forgotten |= {(shard, permit.queue, turn.at) for permit in turn.permits}
         if turn.erase:
             self.erased.append((shard, id, turn.generation))
 
@@ -124,6 +131,9 @@ class OwnRows:
         if self.published:
             many(statements.PUBLISH, self.published)
             many(statements.FORGET_ANSWERS, {(shard, id, ANSWERS_MAX) for shard, id, *_ in self.published})
+        if self.permits:
+            many(statements.FORGET_PERMITS, self.permits_forgotten)
+            many(statements.INSERT_PERMIT, self.permits)
 
 
 def expect(changed: int, conditional: Sequence[Row]) -> None:
