@@ -141,7 +141,8 @@ class Shard:
 
     def forget_claims(self, id: str) -> None:
         """The rows of the instance go, and what it has claimed with them."""
-        self.claims = {name: held for name, held in self.claims.items() if held[0] != id}
+        if self.claims:
+            self.claims = {name: held for name, held in self.claims.items() if held[0] != id}
 
 
 class MemoryStore:
@@ -489,7 +490,8 @@ class MemoryStore:
         for key in turn.consumed:
             found.mail.pop(key, None)
         found.remember(turn)
-        self._keep_permits(shard, turn)
+        if turn.permits:
+            self._keep_permits(shard, turn)
         return Outcome.COMMITTED
 
     def _append(self, shard: int, append: Append) -> Outcome:
