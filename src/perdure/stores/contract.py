@@ -117,8 +117,8 @@ HELD = "held"
 ANSWERED = "answered"
 QUEUED = "queued"
 ADMITTED = "admitted"
-IN_QUEUE = frozenset((QUEUED, ADMITTED))
-IN_FLIGHT = frozenset((HELD, ADMITTED))
+IN_QUEUE = (QUEUED, ADMITTED)
+IN_FLIGHT = (HELD, ADMITTED)
 """States of an activity call whose attempts may run."""
 
 
