@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure import App, wait_for_event
-from perdure.stores.contract import Lease, Outcome, Turn
+from perdure.stores.contract import Append, Lease, Outcome, Turn
 from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
@@ -83,9 +83,11 @@ class OnceRefusing(MemoryStore):
 
     armed = False
 
-    async def commit(self, lease: Lease, turns: Sequence[Turn], token: str) -> list[Outcome]:
+    async def commit(
+        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
+    ) -> list[Outcome]:
         if not self.armed:
-            return await super().commit(lease, turns, token)
+            return await super().commit(lease, turns, token, appends)
         self.armed = False
         return [Outcome.CONFLICT] * len(turns)
 

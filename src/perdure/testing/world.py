@@ -302,6 +302,7 @@ class World:
         self.witness = Witness()
         self.ledger = Ledger(self.witness, self._runs_on_owner)
         self.nodes: list[Node] = []
+        self._alive: list[Node] = []
         self.states: dict[str, InstanceState] = {}
         self.trace: list[str] = []
         self._traced = traced
@@ -427,7 +428,7 @@ class World:
             for head in every_head(self.backend.look())
             if head.status not in FINISHED
         ]
-        nodes = [f"{node.name} is {'open' if node.is_open else 'not open'}" for node in self.nodes if node.alive]
+        nodes = [f"{node.name} is {'open' if node.is_open else 'not open'}" for node in self.alive]
         parts = {"asked for": sorted(+self._asking), "unfinished": left, "nodes": nodes}
         return "; ".join(f"{what}: {', '.join(texts) or 'none'}" for what, texts in parts.items())
 
@@ -445,10 +446,16 @@ class World:
 
     # -- nodes ----------------------------------------------------------------------------------------------
 
+    @property
+    def alive(self) -> list[Node]:
+        """The nodes that have not died, in the order of their starts; a world buries hundreds."""
+        self._alive = [node for node in self._alive if node.alive]
+        return self._alive
+
     async def _keep(self) -> None:
         """Start nodes for those that died, as a supervisor of processes does."""
         while True:
-            alive = [node for node in self.nodes if node.alive]
+            alive = self.alive
             wanted = 1 if self._healed else self.scenario.nodes
             if len(alive) < wanted:
                 await self._open_node()
@@ -464,6 +471,7 @@ class World:
             self.witness.probes["worker without the code"] += 1
         node = Node(self, len(self.nodes) + 1, definitions)
         self.nodes.append(node)
+        self._alive.append(node)
         self.log(f"{node.name} starts{'' if good else ' with bad code'}")
         try:
             await node.open()
@@ -476,8 +484,8 @@ class World:
         self.log("faults stop")
         self.plan.stop()
         self._healed = True
-        if self.scenario.bad is not None or len([node for node in self.nodes if node.alive]) > 1:
-            for node in self.nodes:
+        if self.scenario.bad is not None or len(self.alive) > 1:
+            for node in self.alive:
                 node.kill()
 
     def _harvest(self, node: Node) -> None:
@@ -487,7 +495,7 @@ class World:
     async def _do_mischief(self) -> None:
         for at, what in self.scenario.mischief:
             await asyncio.sleep(max(0.0, at - self.loop.time()))
-            alive = [node for node in self.nodes if node.alive and node.is_open]
+            alive = [node for node in self.alive if node.is_open]
             owners = [node for node in alive if node.engine.is_owner]
             for node in (owners or alive)[:1]:
                 await self._harm(node, what, len(alive))
@@ -555,7 +563,7 @@ class World:
         """Put an idle activation away, between any two steps of the loop."""
         if not self.plan.happens("evict"):
             return
-        for node in self.nodes:
+        for node in self._alive:
             if node.alive:
                 self.witness.probes["eviction between turns"] += put_idle_away(node.engine)
 
@@ -654,7 +662,7 @@ class World:
         self._asking[what] += 1
         try:
             while True:
-                nodes = [node for node in self.nodes if node.alive and node.is_open]
+                nodes = [node for node in self.alive if node.is_open]
                 if not nodes:
                     await asyncio.sleep(0.02)
                     continue
