@@ -14,7 +14,7 @@ from perdure.stores.contract import Mail
 Answer = Callable[[Exception | None], None]
 
 
-class Message(msgspec.Struct, gc=False):
+class Message(msgspec.Struct):  # not gc=False, because `answer` may lead back to whoever holds the message
     """An event on its way into a turn. `key` is its id (None: a reply from this process, which its open wait dedups);
     `stored` tells that it lies in the store as mail; `answer` is called when the turn that took it is durable."""
 

@@ -74,7 +74,7 @@ class Outlet(Protocol):
         """The attempt is over: no more items."""
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended: with a result, or with a failure.
 
     `step` is work that is still to be done in a transaction of the store, with the dialect's guest connection; the
