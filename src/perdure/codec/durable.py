@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from perdure.errors import InvalidArgument
@@ -23,7 +22,7 @@ def make_directory(path: Path, *, private: bool = False) -> Path:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file under its name when it is whole and on the disk, in place of one that is there. Raises OSError."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
+    part = path.with_name(f"{path.name}.{os.urandom(4).hex()}{PART}")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

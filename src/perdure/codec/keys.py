@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -60,7 +59,7 @@ class KeyRing:
     @staticmethod
     def new_key() -> str:
         """A fresh random key as base64."""
-        return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        return base64.b64encode(os.urandom(KEY_BYTES)).decode()
 
     @classmethod
     def parse(cls, text: str) -> KeyRing:

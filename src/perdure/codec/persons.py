@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -98,10 +97,10 @@ class PersonalKeys:
         if existing is not None:
             return existing
         # random digits, because a person who comes back after an erasure must not meet the old payloads
-        id = f"{_prefix(person)}{secrets.token_hex(4)}"
+        id = f"{_prefix(person)}{os.urandom(4).hex()}"
         try:
             make_directory(home, private=True)
-            self._store(id, secrets.token_bytes(KEY_BYTES))
+            self._store(id, os.urandom(KEY_BYTES))
             sync_directory(self._directory)
         except OSError as error:
             raise KeyMissing(f"a person's key cannot be written to {os.fspath(home)!r}: {error}") from error
