@@ -52,6 +52,7 @@ from perdure.sdk.transactions import Outbox, Transaction
 from perdure.stores.contract import Status
 
 if TYPE_CHECKING:
+    from perdure.sdk.debugger import Debugger
     from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
     from perdure.sdk.schedules import Schedule
 
@@ -66,6 +67,7 @@ __all__ = [
     "Client",
     "Codec",
     "CompensationFailed",
+    "Debugger",
     "Explanation",
     "ExternalEvent",
     "Handle",
@@ -116,9 +118,17 @@ __all__ = [
 ]
 
 
+_LAZY = {
+    "Debugger": "debugger",
+    "Schedule": "schedules",
+    "ScheduleRun": "schedule_state",
+    "ScheduleState": "schedule_state",
+}
+
+
 def __getattr__(name: str) -> Any:
-    module = {"Schedule": "schedules", "ScheduleRun": "schedule_state", "ScheduleState": "schedule_state"}.get(name)
+    module = _LAZY.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # because schedules cost nothing where there are none
+    # because what is not used costs nothing
     return getattr(importlib.import_module(f"perdure.sdk.{module}"), name)

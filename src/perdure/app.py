@@ -257,7 +257,7 @@ class App:
             worker.stop()
             await used.close()
             raise
-        self._client = _Client(_gateway(engine, self.codec), writer=_writer(self.codec))
+        self._client = _Client(_gateway(engine, self.codec), writer=_writer(self.codec), app=self)
         self._engine, self._worker = engine, worker
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         if self._definitions.schedules:

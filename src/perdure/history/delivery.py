@@ -7,7 +7,17 @@ from typing import Any
 
 import msgspec
 
-from perdure.history.events import CONFIRMATIONS, RunResumed, RunStarted, RunSuspended, TurnStarted
+from perdure.history.events import (
+    CANCELLATIONS,
+    CONFIRMATIONS,
+    RunCompleted,
+    RunContinued,
+    RunResumed,
+    RunStarted,
+    RunSuspended,
+    TurnStarted,
+    UpdateAnswered,
+)
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -60,6 +70,29 @@ def deliveries(segments: Iterable[Sequence[Any]], gate: Gate | None = None) -> I
     for turn in turns(event for segment in segments for event in segment):
         arrived = [event for event in turn if not isinstance(event, CONFIRMATIONS)]
         yield Delivery(turn[0].at, gate.pass_through(arrived), turn)
+
+
+_BROUGHT_ABOUT = (*CONFIRMATIONS, *CANCELLATIONS, UpdateAnswered, RunCompleted, RunContinued)
+"""Events that a turn's code brings about, after those that it sees."""
+
+
+def deliveries_before(
+    events: Iterable[Any], number: int, gate: Gate | None = None
+) -> Iterator[tuple[Delivery, int, bool]]:
+    """The turns of a history up to before its event `number`, counted from 1, which may cut the last of them short.
+
+    With each the number of its first event, and whether the code sees all that the turn has for it.
+    """
+    gate = gate or Gate()
+    first = 1
+    for turn in turns(events):
+        if first >= number:
+            return
+        begun, rest = turn[: number - first], turn[number - first :]
+        arrived = [event for event in begun if not isinstance(event, CONFIRMATIONS)]
+        is_whole = all(isinstance(event, _BROUGHT_ABOUT) for event in rest)
+        yield Delivery(turn[0].at, gate.pass_through(arrived), turn), first, is_whole
+        first += len(turn)
 
 
 def turns(events: Iterable[Any]) -> Iterator[list[Any]]:

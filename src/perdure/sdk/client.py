@@ -57,6 +57,7 @@ from perdure.stores.contract import Query, Status, Stream
 
 if TYPE_CHECKING:
     from perdure.scheduler.schedule import Overlap
+    from perdure.sdk.debugger import Coded, Debugger
     from perdure.sdk.schedule_state import ScheduleState
     from perdure.sdk.schedules import Schedule, Scheduling
 
@@ -354,6 +355,19 @@ class Handle(Generic[R]):
         """Why the instance is not finished, since when, and what moves it."""
         return await self._client.gateway.explain(self.id)
 
+    async def debug(self, app: Coded | None = None, *, at: int | None = None) -> Debugger:
+        """Replay the current run here, in memory, and stop before its event `at`, from 1; else at the end.
+
+        Nothing is written and no activity runs. `app` has the code; a handle of an app's own client needs none. Raises
+        InvalidArgument, InstanceNotFound.
+        """
+        from perdure.sdk.debugger import Debugger  # because most programs debug nothing
+
+        used = app if app is not None else self._client.app
+        if used is None:
+            raise InvalidArgument("this client has no code to replay; give the app: handle.debug(app)")
+        return Debugger(used, [event async for event in self.history()], instance_id=self.id, at=at)
+
     async def _send(self, event: Any) -> None:
         await self._client.gateway.command(self.id, self.execution_id, event, self._client.fresh_key())
 
@@ -438,8 +452,12 @@ class UntypedWorkflow:
 class Client:
     """Starts, finds and steers instances through a gateway."""
 
-    def __init__(self, gateway: Gateway, clock: Clock | None = None, writer: Writer = PLAIN) -> None:
+    def __init__(
+        self, gateway: Gateway, clock: Clock | None = None, writer: Writer = PLAIN, app: Coded | None = None
+    ) -> None:
         self._gateway = gateway
+        self.app = app
+        """Whose code runs here; None for a client from outside."""
         self.writer = writer
         self._clock = clock or SystemClock()
         self._forks = forks()

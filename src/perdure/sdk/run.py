@@ -12,7 +12,8 @@ import random
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 import msgspec
@@ -178,14 +179,7 @@ class Run:
 
         Raises Diverged with the first difference.
         """
-        if turn.patches:
-            self._patches = {**self._patches, **dict.fromkeys(turn.patches, True)}
-        self.replaying = True
-        self._refused = frozenset(e.key for e in turn.events if type(e) is UpdateAnswered and e.refused)
-        try:
-            actions = self.advance(turn.at, turn.events)
-        finally:
-            self.replaying = False
+        actions = self.retrace(turn)
         if self._task is None:
             return actions  # because the code has not begun, whatever has ended the run
         difference = compare(turn.recorded, actions, self.finished)
@@ -193,6 +187,17 @@ class Run:
             line = difference.line or self.where() or self._raised_at()
             raise Diverged(msgspec.structs.replace(difference, line=line))
         return actions
+
+    def retrace(self, turn: Delivery) -> list[Action]:
+        """Deliver a turn that history holds, or its beginning, and return what the code asked for again, unchecked."""
+        if turn.patches:
+            self._patches = {**self._patches, **dict.fromkeys(turn.patches, True)}
+        self.replaying = True
+        self._refused = frozenset(e.key for e in turn.recorded if type(e) is UpdateAnswered and e.refused)
+        try:
+            return self.advance(turn.at, turn.events)
+        finally:
+            self.replaying = False
 
     def _raised_at(self) -> str | None:
         """Where the code raised what has ended it."""
@@ -202,7 +207,7 @@ class Run:
         places = [
             f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
             for frame, line in traceback.walk_tb(error.__traceback__)
-            if not any(part in frame.f_code.co_filename for part in _LIBRARY)
+            if is_of_user(frame.f_code)
         ]
         return places[-1] if places else None
 
@@ -228,6 +233,11 @@ class Run:
         finally:
             self._loop.leave(outer)
         self._actions.clear()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks of its code that are not done, in the order in which they began."""
+        return [task for task in self._loop.tasks if not task.done()]
 
     @property
     def sealed(self) -> bool:
@@ -496,6 +506,11 @@ _DELIVER: dict[type, Callable[[Run, Any], None]] = {
 }
 
 
+def is_seen(event: Any) -> bool:
+    """Whether it is one of the events that are delivered to code."""
+    return type(event) in _DELIVER
+
+
 def _completion(task: Task, keep_calls: bool) -> CompleteRun:
     if task.cancelled():
         return CompleteRun(status="canceled", keep_calls=keep_calls)
@@ -540,17 +555,32 @@ def require_run(what: str) -> Run:
 
 
 _LIBRARY = ("/perdure/sdk/", "/asyncio/", "/anyio/", "/contextlib.py")
+
+
+def is_of_user(code: CodeType) -> bool:
+    """Whether code is a user's own: neither ours nor of what its tasks run on."""
+    path = code.co_filename.replace("\\", "/")
+    return not any(part in path for part in _LIBRARY)
+
+
 _AWAITED = ("cr_await", "ag_await", "gi_yieldfrom")
+
+
+def awaited_frames(coroutine: Any) -> Iterator[FrameType]:
+    """The frames of a chain of coroutines that await each other, outermost first."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        coroutine = next((getattr(coroutine, name) for name in _AWAITED if hasattr(coroutine, name)), None)
 
 
 def _line_of(coroutine: Any) -> str | None:
     """The innermost line of user code in a chain of coroutines that await each other."""
     found = None
-    while coroutine is not None:
-        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
-        if frame is not None and not any(part in frame.f_code.co_filename for part in _LIBRARY):
+    for frame in awaited_frames(coroutine):
+        if is_of_user(frame.f_code):
             found = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
-        coroutine = next((getattr(coroutine, name) for name in _AWAITED if hasattr(coroutine, name)), None)
     return found
 
 
@@ -570,9 +600,10 @@ def calling_line(depth: int = 2) -> str | None:
             if len(_lines) > LINES_MAX:
                 _lines.clear()
             path = frame.f_code.co_filename.replace("\\", "/")
-            ours = any(part in path for part in _LIBRARY)
             line = _lines[key] = (
-                None if ours else f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+                f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
+                if is_of_user(frame.f_code)
+                else None
             )
         if line is not None:
             return line

@@ -22,7 +22,7 @@ from perdure.errors import (
     StreamTooLong,
 )
 from perdure.history.actions import Action
-from perdure.history.delivery import Gate, deliveries
+from perdure.history.delivery import Delivery, Gate, deliveries
 from perdure.history.events import Failure
 from perdure.history.options import Limits
 from perdure.history.replay import Difference
@@ -72,6 +72,11 @@ class LiveRun:
         if fingerprint != self._workflow.fingerprint:
             self._run.take_up()
         return None
+
+    def retrace(self, turn: Delivery, *, is_whole: bool) -> list[Action] | Stall:
+        """Bring new code through one turn of history; what it asked for again. Only a whole turn can be checked."""
+        result: list[Action] | Stall = self._guarded(self._run.replay if is_whole else self._run.retrace, turn)
+        return result
 
     def listening(self) -> dict[int, str]:
         """The external events that the code waits for, by number."""

@@ -80,7 +80,7 @@ class Environment:
             sqlite=store == "sqlite",
         )
         self._bridge = Bridge(self._lives)
-        self._client = BridgeClient(self._bridge, self._clock)
+        self._client = BridgeClient(self._bridge, self._clock, app=app)
         self._later: set[asyncio.Task[None]] = set()
         self._before: Any = None
 

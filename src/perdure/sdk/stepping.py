@@ -1,0 +1,48 @@
+"""Python's debugger on workflow code: it stops on lines of the user's own, while one event is delivered."""
+
+from __future__ import annotations
+
+import os
+import pdb
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from perdure.sdk.run import is_of_user
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+class Stepper(pdb.Pdb):
+    """`pdb` that leaves out what lies between the user's frames. `stdin` and `stdout` are a terminal's unless given.
+
+    To quit it is to go on without stopping, because an error thrown into the code would change what it does.
+    """
+
+    def __init__(self, stdin: IO[str] | None = None, stdout: IO[str] | None = None) -> None:
+        super().__init__(stdin=stdin, stdout=stdout, nosigint=True, readrc=False)
+
+    @contextmanager
+    def armed(self) -> Iterator[None]:
+        """Stop at the first line that the code comes to, as long as the block lasts."""
+        self.reset()
+        self.set_step()
+        outer = sys.gettrace()
+        sys.settrace(self.trace_dispatch)
+        try:
+            yield
+        finally:
+            sys.settrace(outer)
+
+    def stop_here(self, frame: FrameType) -> bool:
+        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
+        return not is_ours and is_of_user(frame.f_code) and super().stop_here(frame)
+
+    def user_call(self, frame: FrameType, argument_list: Any) -> None:
+        """Do not stop, because a coroutine that goes on looks as if it were called."""
+
+    def set_quit(self) -> None:
+        self.set_continue()
