@@ -14,6 +14,7 @@ from perdure.errors import NotDecodable, OutcomeError, RemoteError
 from perdure.history.events import Failure
 from perdure.history.state import Explanation
 from perdure.sdk.client import State
+from perdure.sdk.debugger import Debugger
 from perdure.stores.contract import Halt
 
 _INSTANTS = frozenset(("at", "due", "scheduled", "started"))
@@ -83,6 +84,33 @@ def event(recorded: Any, index: int) -> dict[str, Any]:
         if name == "number" or (value not in (None, 0, "") and name != "at" and not name.endswith("_nanos")):
             fields[name] = _field(name, value)
     return fields
+
+
+def action(asked: Any) -> dict[str, Any]:
+    """What code asked for: its kind, and of its fields those that say what."""
+    told = {name: getattr(asked, name, None) for name in _OF_ACTIONS}
+    return {"type": type(asked).__name__} | {name: _field(name, value) for name, value in told.items() if value}
+
+
+_OF_ACTIONS = ("number", "name", "instance", "due", "input", "data", "output", "status", "failure", "result", "line")
+
+
+def debugged(debugger: Debugger) -> dict[str, Any]:
+    """Where the code of a run stands, and what it waits for. Values of variables are text."""
+    following, end, stall = debugger.next_event, debugger.end, debugger.stall
+    return {
+        "id": debugger.id,
+        "at": debugger.at,
+        "events": len(debugger.events),
+        "next": event(following, debugger.at) if following is not None else None,
+        "tasks": [msgspec.to_builtins(task) for task in debugger.tasks],
+        "waits": [action(wait) for wait in debugger.waits],
+        "asked": [action(asked) for asked in debugger.asked],
+        "end": action(end) if end is not None else None,
+        "stall": None
+        if stall is None
+        else {"reason": stall.reason, "description": stall.description, "line": stall.line},
+    }
 
 
 def explanation(told: Explanation) -> dict[str, Any]:

@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from perdure.cli import lint, looking, queues, replay, schedule, screen, starting, steering, streaming, talking, worker
+from perdure.cli import (
+    debug,
+    lint,
+    looking,
+    queues,
+    replay,
+    schedule,
+    screen,
+    starting,
+    steering,
+    streaming,
+    talking,
+    worker,
+)
 from perdure.cli.commands import command
 from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
 
@@ -41,6 +54,7 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "rerun": starting.rerun,
     "lint": lint.lint,
     "replay": replay.replay,
+    "debug": debug.debug,
 }
 for _name, _function in _COMMANDS.items():
     program.command(_name)(command(_function))

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from perdure.app import open_store
-from perdure.errors import InvalidArgument
+from perdure.errors import InstanceNotFound, InvalidArgument
 from perdure.history.recording import Recording, decode_recording, encode_recording, recording_of
-from perdure.stores.contract import EngineStore, Query, Status, shard_number
+from perdure.stores.contract import EngineStore, Loaded, Query, Status, shard_number
 
 T = TypeVar("T")
 UNFINISHED = (Status.PENDING, Status.RUNNING)
@@ -47,12 +47,23 @@ async def unfinished(store: EngineStore, app: str, name: str | None, sample: int
 
 async def load(store: EngineStore, app: str, ids: Sequence[str]) -> list[Recording]:
     """The recordings of those of the instances that are still there and unfinished."""
+    return [recording_of(one) for one in await _loaded(store, app, ids) if one.head.status in UNFINISHED]
+
+
+async def one(store: EngineStore, app: str, id: str) -> Recording:
+    """The recording of an instance, finished or not. Raises InstanceNotFound."""
+    found = await _loaded(store, app, [id]) if app in await store.apps() else []
+    if not found:
+        raise InstanceNotFound(f"no instance {id[:200]!r} in app {app!r}; `perdure list` shows those there are", id)
+    return recording_of(found[0])
+
+
+async def _loaded(store: EngineStore, app: str, ids: Sequence[str]) -> list[Loaded]:
     shards = await store.shards(app)
     members: dict[int, list[str]] = defaultdict(list)
     for id in ids:
         members[shards[shard_number(id, len(shards))]].append(id)
-    loaded = [one for shard, group in members.items() for one in await store.load(shard, group)]
-    return [recording_of(one) for one in loaded if one.head.status in UNFINISHED]
+    return [one for shard, group in members.items() for one in await store.load(shard, group)]
 
 
 def read(path: Path, name: str | None, sample: int | None) -> list[bytes]:

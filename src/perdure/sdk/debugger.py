@@ -195,6 +195,11 @@ class Debugger:
     # -- looking --------------------------------------------------------------------------------------------------
 
     @property
+    def id(self) -> str:
+        """Of the instance."""
+        return self._identity.instance
+
+    @property
     def at(self) -> int:
         """The number of the event before which the code stands."""
         return self._at

@@ -24,6 +24,7 @@ class Stepper(pdb.Pdb):
 
     def __init__(self, stdin: IO[str] | None = None, stdout: IO[str] | None = None) -> None:
         super().__init__(stdin=stdin, stdout=stdout, nosigint=True, readrc=False)
+        self.use_rawinput = stdin is None  # because pdb reads a given stream only if it is to write to one too
 
     @contextmanager
     def armed(self) -> Iterator[None]:
