@@ -140,7 +140,7 @@ class Debugger:
         if event is None or self.stall is not None:
             raise InvalidArgument("no event comes that the code would see; go back")
         seen = self._gate.pass_through([event])
-        with Stepper(stdin, stdout).armed():
+        with Stepper(self._live.file, stdin, stdout).armed():
             if self._at > len(self._history):
                 self._advance(seen)
             else:

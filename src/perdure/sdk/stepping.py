@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pdb
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import IO, Any
 from perdure.sdk.run import is_of_user
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class Stepper(pdb.Pdb):
-    """`pdb` that leaves out what lies between the user's frames. `stdin` and `stdout` are a terminal's unless given.
+    """`pdb` that leaves out libraries, and what lies between the user's frames.
 
+    `file` is one of the user's own: what is beside it counts even if it is installed. `stdin` and `stdout` are a
+    terminal's unless given.
     To quit it is to go on without stopping, because an error thrown into the code would change what it does.
     """
 
-    def __init__(self, stdin: IO[str] | None = None, stdout: IO[str] | None = None) -> None:
+    def __init__(self, file: str, stdin: IO[str] | None = None, stdout: IO[str] | None = None) -> None:
+        self._home = str(Path(file).parent) + os.sep
         super().__init__(stdin=stdin, stdout=stdout, nosigint=True, readrc=False)
         self.use_rawinput = stdin is None  # because pdb reads a given stream only if it is to write to one too
 
@@ -39,8 +44,14 @@ class Stepper(pdb.Pdb):
             sys.settrace(outer)
 
     def stop_here(self, frame: FrameType) -> bool:
-        is_ours = frame.f_code.co_filename.startswith(_PACKAGE)
-        return not is_ours and is_of_user(frame.f_code) and super().stop_here(frame)
+        return self._is_own(frame) and super().stop_here(frame)
+
+    def _is_own(self, frame: FrameType) -> bool:
+        path = frame.f_code.co_filename
+        if path.startswith(_PACKAGE) or not is_of_user(frame.f_code):
+            return False
+        is_installed = self._home.startswith(_LIBRARIES) and path.startswith(self._home)
+        return is_installed or not path.startswith(("<frozen", *_LIBRARIES))
 
     def user_call(self, frame: FrameType, argument_list: Any) -> None:
         """Do not stop, because a coroutine that goes on looks as if it were called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -90,6 +91,11 @@ class LiveRun:
     @property
     def fingerprint(self) -> str:
         return self._workflow.fingerprint
+
+    @property
+    def file(self) -> str:
+        """Where the workflow's function is written."""
+        return inspect.unwrap(self._workflow.function).__code__.co_filename
 
     def close(self) -> None:
         self._run.close()
