@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("workflow_context", "activity_context", "Saga"),
     ),
     "What you are shown": ("InstanceState", "Status", "Explanation"),
+    "Debugging": ("Debugger",),
     "Generator style": ("WorkflowContext", "when_all", "when_any"),
 }
 """Where the public names stand. Names that stand nowhere come at the end, errors on a page of their own."""
@@ -46,7 +47,7 @@ RETURNED: dict[str, tuple[type, ...]] = {
 }
 """Classes that are met but not imported."""
 
-MADE_BY_USERS = ("App", "Client", "Saga", "Environment")
+MADE_BY_USERS = ("App", "Client", "Saga", "Environment", "Debugger")
 """Classes whose constructor users call."""
 
 FOR_THE_ENGINE = {
@@ -58,6 +59,7 @@ FOR_THE_ENGINE = {
         "Client.start_workflow",
         "Client.now",
         "Client.fresh_key",
+        "Client.app",
     ),
     *("Workflow.main", "Workflow.fingerprint", "ActivityInfo.cancel", "DurableTask.task"),
 }

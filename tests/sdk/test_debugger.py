@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import io
 
@@ -101,7 +102,7 @@ def test_forward_and_back_are_a_step_each_and_stop_at_the_ends():
     with Debugger(app, WHOLE, at=5) as debug:
         assert debug.next_event == WHOLE[4]
         assert "first" not in debug.locals()
-        assert debug.forward().locals() == {"x": "1", "first": "10"}
+        assert debug.forward().locals()["first"] == "10"
         assert "first" not in debug.back().locals()
         assert debug.goto(1).back().at == 1
         assert debug.goto(10).forward().at == 10
@@ -171,7 +172,7 @@ def test_a_what_if_goes_on_in_memory_and_back_takes_it_back():
         assert len(debug.invented) == 1
         debug.forward()
         assert len(debug.invented) == 1
-        assert debug.answer(2, 1).end.output == encode(201)
+        assert debug.answer(2, 1).output == 201
         with pytest.raises(InvalidArgument, match="has ended"):
             debug.raise_event("go")
         assert debug.back().locals()["first"] == "200"
@@ -202,7 +203,7 @@ def test_events_and_cancellation_can_be_invented():
 
     app, _ = an_app(code)
     with Debugger(app, FIRST[:2]) as debug:
-        assert debug.raise_event("GO", "yes").end.output == encode("yes")
+        assert debug.raise_event("GO", "yes").output == "yes"
         debug.back().what_if(RunCancelRequested())
         assert [wait.name for wait in debug.waits] == ["act"]
         assert debug.answer(1, 9).end.status == "canceled"
@@ -440,9 +441,18 @@ def test_what_is_changed_in_pdb_and_who_quits_it_changes_nothing():
         assert debug.locals()["first"] == "10"
 
 
+def in_a_loop(test):
+    @functools.wraps(test)
+    def run(**fixtures):
+        asyncio.run(test(**fixtures))
+
+    return run
+
+
 # -- where the history comes from ---------------------------------------------------------------------------------
 
 
+@in_a_loop
 async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
     app = App("unit", store="memory:")
     ran = []
@@ -466,7 +476,7 @@ async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
         with await handle.debug() as debug:
             assert debug.id == handle.id
             assert debug.events == before
-            assert debug.raise_event("go", "no").end.output == encode("nono")
+            assert debug.raise_event("go", "no").output == "nono"
         with await handle.debug(at=3) as debug:
             assert debug.locals()["x"] == "2"
         assert [event async for event in handle.history()] == before
@@ -475,6 +485,7 @@ async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
     assert ran == [2]
 
 
+@in_a_loop
 async def test_a_client_from_outside_is_given_the_app(tmp_path):
     app, _ = an_app(two_steps, store=f"sqlite:///{tmp_path}/unit.db")
     async with app:
@@ -499,6 +510,7 @@ def test_under_a_test_environment_too():
             assert debug.where()[0].function == "helper"
 
 
+@in_a_loop
 async def test_packed_payloads_are_read_by_the_codec_of_the_app(tmp_path):
     codec = Codec(compress=True, keys=KeyRing({"k1": KeyRing.new_key()}))
     app = App("vault", store=f"sqlite:///{tmp_path}/vault.db", codec=codec)
@@ -520,7 +532,7 @@ async def test_packed_payloads_are_read_by_the_codec_of_the_app(tmp_path):
         with await handle.debug() as debug:
             assert debug.stall is None
             assert (debug.locals()["name"], debug.locals()["pin"]) == ("'ada'", "Secret(***)")
-            assert debug.raise_event("go", "x").end.output.data == b'"xada"'
+            assert debug.raise_event("go", "x").output == "xada"
     held = await recorded(tmp_path, "vault", "a")
     with await debug_recording(app, held) as debug:
         assert debug.stall is None

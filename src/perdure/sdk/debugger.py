@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol, Self
 
 import msgspec
 
-from perdure.codec import NOTHING, PLAIN, Codec, Payload, encode
+from perdure.codec import NOTHING, PLAIN, Codec, Payload, encode, readable
 from perdure.errors import InvalidArgument, NotOpen, VersionNotRegistered, WorkflowNotRegistered
 from perdure.history.actions import (
     Action,
@@ -260,6 +260,11 @@ class Debugger:
     def end(self) -> CompleteRun | ContinueRun | None:
         """How the code ended the run; None if it has not."""
         return next((action for action in self._asked if isinstance(action, (CompleteRun, ContinueRun))), None)
+
+    @property
+    def output(self) -> Any:
+        """What the code has returned, as decoded JSON; None as long as it has not."""
+        return readable(self.end.output) if isinstance(self.end, CompleteRun) else None
 
     @property
     def stall(self) -> Stall | None:

@@ -51,7 +51,7 @@ class Stepper(pdb.Pdb):
         if path.startswith(_PACKAGE) or not is_of_user(frame.f_code):
             return False
         is_installed = self._home.startswith(_LIBRARIES) and path.startswith(self._home)
-        return is_installed or not path.startswith(("<frozen", *_LIBRARIES))
+        return is_installed or not path.startswith(("<frozen", "<string>", *_LIBRARIES))
 
     def user_call(self, frame: FrameType, argument_list: Any) -> None:
         """Do not stop, because a coroutine that goes on looks as if it were called."""
