@@ -20,7 +20,7 @@ from typing import Any
 import perdure
 from perdure import app, errors, testing
 from perdure.history import actions, events
-from perdure.sdk import context, determinism, generator, schedules
+from perdure.sdk import context, determinism, frames, generator, schedules
 from perdure.stores import contract
 
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 RETURNED: dict[str, tuple[type, ...]] = {
     "Schedules": (schedules.Scheduling,),
+    "Debugging": (frames.LiveTask, frames.Frame),
     "In workflow and activity code": (context.WorkflowInfo, context.ActivityInfo),
     "Generator style": (generator.DurableTask,),
 }

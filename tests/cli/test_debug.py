@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -115,13 +117,13 @@ def test_code_that_does_not_fit_stops_at_the_difference(held):
 def test_nothing_is_written_and_no_activity_runs_beside_an_owner_that_goes_on(held):
     file = held.folder / "shop.db"
     content, tried = file.read_bytes(), attempts(held)
-    prompted(held, "answer 2", "goto 1", "n", "n", "n", "pdb", "c")
+    prompted(held, 'answer 2 "b"', "goto 1", "n", "n", "n", "pdb", "c")
     assert file.read_bytes() == content
     assert attempts(held) == tried
     with held.worker():
         held.until("g", lambda state: attempts(held) != tried)
         before, tried = _dump(file), attempts(held)
-        prompted(held, "answer 2", "goto 1", "n", "n", "n")
+        prompted(held, 'answer 2 "b"', "goto 1", "n", "n", "n")
         assert _dump(file) == before
         assert attempts(held) == tried
         (held.folder / "b").touch()
@@ -164,6 +166,38 @@ def test_on_a_terminal_it_prompts(held):
     assert b"help lists the commands." in said
     assert b"(before 5) " in said
     assert b"(before 6) " in said
+
+
+def test_what_the_code_prints_is_no_part_of_the_snapshot(held):
+    code = (held.folder / "shop.py").read_text()
+    (held.folder / "shop.py").write_text(code.replace("    passed = []\n", '    passed = []\n    print("hello")\n'))
+    done = held.run("debug", "g", "shop:app", "--json")
+    assert json.loads(done.stdout)["stall"] is None
+    assert done.stderr == "hello\n"
+
+
+def test_ctrl_c_ends_the_prompt_and_a_turn_that_does_not_end(held):
+    code = (held.folder / "shop.py").read_text()
+    endless = '    passed.clear()\n    print("endless", flush=True)\n    while True:\n        pass\n'
+    (held.folder / "shop.py").write_text(code.replace("    return passed\n", f"{endless}    return passed\n"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perdure", "debug", "g", "shop:app"],
+        cwd=held.folder,
+        env=held.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        process.stdin.write(b'answer 2 "b"\n')
+        process.stdin.flush()
+        while process.stdout.readline() != b"endless\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECONDS) == 130
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(

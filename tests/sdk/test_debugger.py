@@ -41,6 +41,7 @@ from perdure.history.events import (
 from perdure.history.recording import Recording
 from perdure.sdk.debugger import debug_recording
 from perdure.sdk.frames import VALUE_CHARACTERS_MAX
+from perdure.sdk.watchdog import LOOK_SECONDS, TURN_SECONDS_MAX
 from perdure.testing import Environment
 
 START = RunStarted(name="main", input=encode(1), execution="ab" * 16)
@@ -552,3 +553,22 @@ async def recorded(folder, app, id) -> Recording:
 def test_the_name_is_public_and_costs_nothing_unless_it_is_used():
     assert "Debugger" in perdure.__all__
     assert perdure.Debugger is Debugger
+
+
+@in_a_loop
+async def test_the_bound_on_the_time_of_a_turn_does_not_apply():
+    app, _ = an_app(two_steps, store="memory:")
+    async with app:
+        handle = await app.definitions.workflows["main"].start(1)
+        await handle.result(10)
+        with await handle.debug(at=4) as debug:
+            seconds = TURN_SECONDS_MAX + 3 * LOOK_SECONDS
+            told = stepped(debug, f"!__import__('time').sleep({seconds})", "p got", "c")
+            assert debug.stall is None
+    assert "(Pdb) 1" in told
+    assert "Interrupted" not in told
+
+
+def test_who_gives_no_app_is_told_so():
+    with pytest.raises(InvalidArgument, match="is no App"):
+        Debugger("shop:app", WHOLE)

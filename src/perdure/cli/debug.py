@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -39,12 +42,24 @@ async def debug(
         raise InvalidArgument("--pdb asks at a prompt and --json at none; give one of them")
     app = load(address)
     held = await (_kept(origin, id) if origin is not None else _held(target, target.app or app.id, id))
-    with await debug_recording(app, held, at=at) as debugger:
+    # because what the code prints is no part of the answer to a program
+    with redirect_stdout(sys.stderr if target.json else sys.stdout):
+        debugger = await debug_recording(app, held, at=at)
+    with debugger:
         if target.json:
             documents.write(documents.debugged(debugger))
         else:
-            Prompt(debugger).run(pdb=pdb)
+            _ask(Prompt(debugger), pdb=pdb)
     return 0
+
+
+def _ask(prompt: Prompt, *, pdb: bool) -> None:
+    """Let Ctrl-C end the prompt, and code that does not: the handler of an event loop waits for an await."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        prompt.run(pdb=pdb)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _held(target: Target, app: str, id: str) -> Recording:

@@ -38,7 +38,7 @@ from perdure.history.replay import Difference
 from perdure.history.work import Stall
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.failures import to_failure
-from perdure.sdk.frames import Coroutine, Frame, coroutines
+from perdure.sdk.frames import Frame, LiveTask, live_tasks
 from perdure.sdk.options import checked_count, checked_name
 from perdure.sdk.packing.packer import Packer
 from perdure.sdk.run import is_seen
@@ -81,6 +81,8 @@ class Debugger:
         version: str | None = None,
         at: int | None = None,
     ) -> None:
+        if not isinstance(getattr(app, "definitions", None), Definitions):
+            raise InvalidArgument(f"{app!r} is no App; give the app whose code is to be replayed")
         self._history = list(events)
         self._events = [*self._history, *waiting]
         identity = identity_of(app.id, instance_id, self._events)
@@ -238,10 +240,10 @@ class Debugger:
         ]
 
     @property
-    def tasks(self) -> list[Coroutine]:
+    def tasks(self) -> list[LiveTask]:
         """The tasks of the code that are not done, in the order in which they began, with their frames."""
         self._require_open()
-        return coroutines(self._live.run)
+        return live_tasks(self._live.run)
 
     def where(self) -> list[Frame]:
         """The innermost frame of user code in each task."""

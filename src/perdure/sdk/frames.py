@@ -32,7 +32,7 @@ class Frame(msgspec.Struct, frozen=True):
         return f"{self.file}:{self.line} in {self.function}"
 
 
-class Coroutine(msgspec.Struct, frozen=True):
+class LiveTask(msgspec.Struct, frozen=True):
     """A task of a run that is not done: its name, and its frames in user code, outermost first."""
 
     name: str
@@ -43,11 +43,9 @@ class Coroutine(msgspec.Struct, frozen=True):
         return f"{self.name}: {where}"
 
 
-def coroutines(run: Run) -> list[Coroutine]:
+def live_tasks(run: Run) -> list[LiveTask]:
     """The tasks of a run's code, in the order in which they began."""
-    return [
-        Coroutine(task.get_name(), [_frame(frame) for frame in _user_frames(task.get_coro())]) for task in run.tasks
-    ]
+    return [LiveTask(task.get_name(), [_frame(frame) for frame in _user_frames(task.get_coro())]) for task in run.tasks]
 
 
 def _user_frames(coroutine: Any) -> Iterator[FrameType]:

@@ -95,7 +95,7 @@ class LiveRun:
     @property
     def file(self) -> str:
         """Where the workflow's function is written."""
-        return inspect.unwrap(self._workflow.function).__code__.co_filename
+        return inspect.getfile(inspect.unwrap(self._workflow.function))
 
     def close(self) -> None:
         self._run.close()
