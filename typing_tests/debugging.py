@@ -18,4 +18,4 @@ async def look(handle: Handle[int]) -> None:
         assert_type(debug.locals(), dict[str, str])
         assert_type(debug.end, CompleteRun | ContinueRun | None)
         assert_type(debug.output, Any)
-    await handle.debug("shop:app")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await handle.debug("shop:app")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from perdure import (
     KeyRing,
     Secret,
     WorkflowContext,
+    continue_as_new,
     on_update,
     patched,
     wait_for_event,
@@ -28,6 +29,7 @@ from perdure.history.actions import CompleteRun, CreateTimer, RecordPatch, Sched
 from perdure.history.events import (
     ActivityCompleted,
     ActivityScheduled,
+    ChildCompleted,
     RunCancelRequested,
     RunCompleted,
     RunResumed,
@@ -572,3 +574,36 @@ async def test_the_bound_on_the_time_of_a_turn_does_not_apply():
 def test_who_gives_no_app_is_told_so():
     with pytest.raises(InvalidArgument, match="is no App"):
         Debugger("shop:app", WHOLE)
+
+
+@in_a_loop
+async def test_reruns_children_and_later_generations_are_runs_like_any_other():
+    app = App("unit", store="memory:")
+
+    @app.activity
+    async def act(x: int) -> int:
+        return x
+
+    @app.workflow
+    async def inner(x: int) -> int:
+        return await act(x)
+
+    @app.workflow
+    async def outer(x: int) -> int:
+        got = await inner(x)
+        if x < 3:
+            continue_as_new(x + 1)
+        return got + await act(1)
+
+    async with app:
+        handle = await outer.start(2)
+        assert await handle.result(10) == 4
+        again = await handle.rerun(2)
+        assert await again.result(10) == 4
+        for each in (handle, again):
+            with await each.debug() as debug:
+                assert (debug.stall, debug.output) == (None, 4)
+                child = next(n for n, event in enumerate(debug.events, 1) if isinstance(event, ChildCompleted))
+                debug.goto(child)
+                assert (debug.where()[0].source, debug.locals()["x"]) == ("got = await inner(x)", "3")
+                assert debug.answer(1, 10).answer(2, 5).output == 15

@@ -39,7 +39,7 @@ from perdure.history.work import Stall
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.failures import to_failure
 from perdure.sdk.frames import Frame, LiveTask, live_tasks
-from perdure.sdk.options import checked_count, checked_name
+from perdure.sdk.options import checked_count, checked_id, checked_name
 from perdure.sdk.packing.packer import Packer
 from perdure.sdk.run import is_seen
 from perdure.sdk.verdict import identity_of
@@ -85,7 +85,7 @@ class Debugger:
             raise InvalidArgument(f"{app!r} is no App; give the app whose code is to be replayed")
         self._history = list(events)
         self._events = [*self._history, *waiting]
-        identity = identity_of(app.id, instance_id, self._events)
+        identity = identity_of(app.id, checked_id(instance_id), self._events)
         self._identity = msgspec.structs.replace(identity, version=version or identity.version)
         writer = app.codec.writer if app.codec is not None else PLAIN
         self._worker = Worker(app.id, app.definitions, writer=writer)
