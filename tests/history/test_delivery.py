@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.history.delivery import Gate, deliveries, turns
+from perdure.history.delivery import Gate, deliveries, deliveries_before, turns
 from perdure.history.events import (
     ActivityCompleted,
     ActivityScheduled,
@@ -69,3 +69,24 @@ def test_how_events_share_turns_does_not_change_what_the_code_sees(words, size):
         by_parts += [event for event in parts.pass_through(events[begin : begin + size]) if type(event) is EventRaised]
     assert at_once == by_parts
     assert (whole.shut, whole.held) == (parts.shut, parts.held)
+
+
+def test_a_history_up_to_before_an_event_is_cut_within_a_turn_and_whole_when_the_code_has_seen_all():
+    first = [TurnStarted(at=1), RunStarted(name="main"), ActivityScheduled(number=1, name="act")]
+    second = [TurnStarted(at=2), EventRaised(name="a"), EventRaised(name="b")]
+    found = {
+        number: [
+            (turn.at, len(turn.events), beginning, is_whole)
+            for turn, beginning, is_whole in deliveries_before([*first, *second], number)
+        ]
+        for number in range(1, 8)
+    }
+    assert found == {
+        1: [],
+        2: [(1, 1, 1, False)],
+        3: [(1, 2, 1, True)],
+        4: [(1, 2, 1, True)],
+        5: [(1, 2, 1, True), (2, 1, 4, False)],
+        6: [(1, 2, 1, True), (2, 2, 4, False)],
+        7: [(1, 2, 1, True), (2, 3, 4, True)],
+    }
