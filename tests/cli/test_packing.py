@@ -25,6 +25,10 @@ async def keep(name: str, pin: Secret[str]) -> dict:
     if name == "fails":
         raise ValueError(f"{name} has no pin")
     return {"name": name, "pin": pin, "text": f"{perdure.random().getrandbits(8_000):02000x}"}
+
+@app.workflow
+async def waits(name: str, pin: Secret[str]) -> str:
+    return name + await perdure.wait_for_event("go", str)
 """
 
 
@@ -91,3 +95,17 @@ def test_what_it_sends_is_packed_too_and_a_sweep_is_a_command(shell):
 def test_an_address_that_names_no_codec_is_refused(shell, address, told):
     keep(shell, "ada")
     assert told in shell.error("list", "--codec", address, code=2)
+
+
+def test_the_deploy_gate_reads_packed_histories(shell):
+    begun = """
+import asyncio
+from vault import app, waits
+from perdure import Secret
+async def main():
+    async with app:
+        await waits.with_options(id="w").start("x" * 2_000, Secret("hunter2"))
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", begun], cwd=shell.folder, env=shell.environment, timeout=30, check=True)
+    assert "1 of 1 unfinished runs can go on" in shell.run("replay", "vault:app").stderr

@@ -17,6 +17,7 @@ from perdure.cli import recordings
 from perdure.cli.worker import load
 from perdure.errors import InvalidArgument
 from perdure.history.recording import Recording, decode_recording
+from perdure.sdk.packing.recordings import plain
 from perdure.sdk.verdict import Verdict, replay_recording
 from perdure.sdk.watchdog import Watchdog
 
@@ -113,7 +114,13 @@ def _judge(batch: Sequence[str] | Sequence[bytes]) -> list[Judged]:
         held = [decode_recording(line) for line in batch if isinstance(line, bytes)]
     else:
         held = asyncio.run(_load(_program.store, [id for id in batch if isinstance(id, str)]))
+    if _app.codec is not None:
+        held = asyncio.run(_plain(held))
     return [Judged(one.id, replay_recording(_app, one, watchdog=_watchdog)) for one in held]
+
+
+async def _plain(held: list[Recording]) -> list[Recording]:
+    return [await plain(recording, _app.codec) for recording in held]
 
 
 async def _load(address: str, ids: list[str]) -> list[Recording]:

@@ -40,7 +40,7 @@ from perdure.sdk.definitions import Definitions
 from perdure.sdk.failures import to_failure
 from perdure.sdk.frames import Frame, LiveTask, live_tasks
 from perdure.sdk.options import checked_count, checked_id, checked_name
-from perdure.sdk.packing.packer import Packer
+from perdure.sdk.packing.recordings import plain
 from perdure.sdk.run import is_seen
 from perdure.sdk.verdict import identity_of
 from perdure.sdk.worker import Worker
@@ -350,10 +350,8 @@ _INVENTED = (*_SETTLING, EventRaised, UpdateRequested, RunCancelRequested)
 
 async def debug_recording(app: Coded, recording: Recording, *, at: int | None = None) -> Debugger:
     """A debugger of a recorded run, with its payloads unpacked by the app's codec. Raises HistoryCorrupt."""
+    recording = await plain(recording, app.codec)
     events, waiting = recording.events(), recording.waiting()
-    if app.codec is not None:
-        packer = Packer(app.codec)
-        events, waiting = [[await packer.show(event) for event in part] for part in (events, waiting)]
     return Debugger(app, events, waiting=waiting, instance_id=recording.id, version=recording.version, at=at)
 
 
