@@ -106,21 +106,22 @@ async def compensating(mark: int) -> int:
     return mark
 
 
-async def updated(mark: int) -> list[int]:
-    """Answers two updates, the second one after a continue-as-new that it came before."""
-    answered: list[int] = []
+async def updated(mark: int) -> int:
+    """Answers two updates, the second one after a continue-as-new, which the first one may go along with."""
+    last = asyncio.Event()
 
     @on_update("serve")
     async def serve(number: int) -> int:
         await OK(mark + number)
-        answered.append(number)
+        if number == 2:
+            last.set()
         return 2 * number
 
-    await asyncio.sleep(0.5)
     if mark == 7:
+        await asyncio.sleep(0.5)
         continue_as_new(8)
-    await asyncio.sleep(1.0)
-    return answered
+    await last.wait()
+    return mark
 
 
 async def streaming(mark: int) -> int:
@@ -226,7 +227,7 @@ ROLES: dict[str, Role] = dict(
         _role(exhausted, -2),
         _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
-        _role(updated, [2], Command(0.1, _asks(1)), Command(1.0, _asks(2))),
+        _role(updated, 8, Command(0.1, _asks(1)), Command(1.0, _asks(2))),
         _role(streaming, 2 * YIELDED + 7),
         _role(queued, 7 + 8 + 9 + 10 + 2 * CHAIN),
         _role(

@@ -104,7 +104,16 @@ class Witness:
             known = self._epochs.get(lease.shard, 0)
             if lease.epoch < known:
                 self.accuse(f"shard {lease.shard} was leased under epoch {lease.epoch} after epoch {known}")
+            if lease.epoch > known:
+                self._forget_slots_of_calls()
             self._epochs[lease.shard] = max(known, lease.epoch)
+
+    def _forget_slots_of_calls(self) -> None:
+        """The attempts of the last owner are over; a call runs again once its slot is written anew, and one that is
+        suspected of the owner's death may have to wait until after others."""
+        for held in self._slots.values():
+            for number in [number for number in held if number > 0]:
+                del held[number]
 
     def is_newest(self, lease: Lease) -> bool:
         return self._epochs.get(lease.shard) == lease.epoch
