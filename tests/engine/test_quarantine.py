@@ -121,6 +121,7 @@ def test_a_killer_stands_still_after_three_deaths_and_its_neighbours_finish(tmp_
     assert told(tmp_path, lambda client: client.get("killer").result(5)) == f"{KILLERS[workflow]} survived"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("workflow", KILLERS)
 def test_who_is_resumed_without_repair_stands_still_again(tmp_path, workflow):
@@ -176,6 +177,7 @@ def test_an_innocent_that_was_in_flight_at_every_death_survives_the_lane(tmp_pat
     assert suspects(tmp_path) == {"long": 1}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_slow_killer_is_found_among_others_that_run_for_long(tmp_path):
     long = ["long-1", "long-2", "long-3"]

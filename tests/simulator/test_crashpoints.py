@@ -46,7 +46,7 @@ def test_eviction_at_every_await_changes_neither_history_nor_effects(workflow):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("sqlite", [False, True], ids=["memory", "sqlite"])
+@pytest.mark.parametrize("sqlite", [False, pytest.param(True, marks=pytest.mark.long)], ids=["memory", "sqlite"])
 def test_no_single_fault_starts_a_tick_of_a_schedule_twice_or_never(sqlite):
     wrong = {}
     for point in crashpoints.points("scheduled", sqlite=sqlite):

@@ -73,7 +73,7 @@ def scenario(tape: Tape) -> Scenario:
         quarantine_deaths=quarantine_deaths,
         good=_code(good=True),
         bad=_code(good=False) if troubled else None,
-        sqlite=chance.random() < 0.15,
+        sqlite=chance.random() < 0.08,
         nodes=chance.choice((1, 1, 2, 3)),
         slots=chance.choice((1, 2, 1_000) if not any(map(_hangs, programs)) else (1_000,)),
         activations_max=chance.choice((0, 1, 2, 2_000, 2_000)),
