@@ -16,13 +16,16 @@ from perdure import (
     App,
     Client,
     InstanceExists,
+    Queue,
     Retry,
     Transaction,
     activity_context,
     wait_for_event,
 )
+from perdure.engine import transact
 from perdure.engine.transact import Transacting
-from perdure.errors import InvalidArgument, OnlyInWorkflow, StoreNotUsable
+from perdure.errors import InvalidArgument, OnlyInWorkflow, StoreFull, StoreNotUsable
+from perdure.stores.sql.store import SqlStore
 
 ACCOUNTS = "create table account (name text primary key, balance integer not null check (balance >= 0))"
 
@@ -368,3 +371,63 @@ def test_a_file_of_another_program_is_taken_only_if_asked(run, file):
 
     assert asyncio.run(found()) == []
     assert balances(file) == {"ada": 100, "bob": 0}
+
+
+def test_a_start_in_a_transaction_keeps_to_the_queue_of_its_workflow(run, app, file):
+    narrow = Queue("narrow", concurrency=1)
+    running: list[int] = []
+    most: list[int] = []
+
+    @app.activity
+    async def work(number: int) -> int:
+        running.append(number)
+        most.append(len(running))
+        await asyncio.sleep(0.05)
+        running.remove(number)
+        return number
+
+    @app.workflow(queue=narrow)
+    async def queued(number: int) -> int:
+        return await work(number)
+
+    async def scenario():
+        async with app:
+            with sqlite3.connect(file) as db:
+                ids = [app.outbox(db).start(queued.with_options(id=f"q{number}"), number) for number in range(4)]
+            return [await app.client.get(id).result(10) for id in ids]
+
+    assert run(scenario) == [0, 1, 2, 3]
+    assert max(most) == 1
+
+
+def test_options_that_an_outbox_cannot_keep_are_refused(run, app, transfer, file):
+    async def scenario():
+        async with app:
+            with sqlite3.connect(file) as db:
+                outbox = app.outbox(db)
+                for wrong, said in (({"app_id": "other"}, "app 'bank'"), ({"dedup_key": "k"}, "dedup_key")):
+                    with pytest.raises(InvalidArgument, match=said):
+                        outbox.start(transfer.with_options(**wrong), "ada", "bob", 1)
+            return [state.id async for state in app.client.list()]
+
+    assert run(scenario) == []
+
+
+def test_a_step_that_the_store_has_no_room_for_happens_when_there_is_some(run, app, transfer, file, monkeypatch):
+    taken = SqlStore.transact
+    refusals = [StoreFull("no room"), StoreNotUsable("read-only")]
+
+    async def full(self, *args):
+        if refusals:
+            raise refusals.pop()
+        return await taken(self, *args)
+
+    monkeypatch.setattr(SqlStore, "transact", full)
+    monkeypatch.setattr(transact, "AGAIN_SECONDS", 0.01)
+
+    async def scenario():
+        async with app:
+            return await (await transfer.start("ada", "bob", 10)).result(5)
+
+    assert run(scenario) == 90
+    assert balances(file) == {"ada": 90, "bob": 10}

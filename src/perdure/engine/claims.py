@@ -9,7 +9,7 @@ from perdure.codec import Payload
 from perdure.engine.instance import Instance
 from perdure.engine.node import Node
 from perdure.errors import StoreUnavailable
-from perdure.history.creation import creation, pending_head, start_wait
+from perdure.history.creation import asked_creation, asked_start, start_wait
 from perdure.history.events import RunStarted, encode_event
 from perdure.history.work import StartOptions
 from perdure.stores.contract import Claim, Creation, Holder, Mail
@@ -23,15 +23,7 @@ async def start_claiming(node: Node, name: str, input: Payload, options: StartOp
 
     Raises StoreUnavailable if others start under the key so fast that this start never comes between.
     """
-    started = RunStarted(
-        at=node.clock.now(),
-        name=name,
-        input=input,
-        execution=node.clock.token(),
-        scheduled=options.at,
-        tags=options.tags,
-        timeout=options.run_timeout,
-    )
+    started = asked_start(name, input, options, node.clock.token(), node.clock.now())
     for _ in range(RENEWALS_MAX):
         holder = await _create(node, started, options)
         if isinstance(holder, tuple):
@@ -50,14 +42,13 @@ async def _create(node: Node, started: RunStarted, options: StartOptions) -> Hol
         id = ordered_id(node.clock)  # because a name and those that claim it lie in one shard
     if options.debounce is not None:
         started = msgspec.structs.replace(started, scheduled=min(now + options.debounce, LATEST))
-    head = pending_head(node.app, id, started, now, kind=options.kind)
-    new = creation(head, started, f"{head.execution}.start", now, place=options.place)
+    new = asked_creation(node.app, id, started, options)
     claim = Claim(name, min(now + options.dedup_window, LATEST), options.debounce is not None)
     holder = await node.store.create(shard_id, msgspec.structs.replace(new, claim=claim))
     if holder is not None:
         return holder
     take_in(node, new)
-    return id, head.execution
+    return id, started.execution
 
 
 async def _renew(node: Node, holder: Holder, started: RunStarted, options: StartOptions) -> bool:

@@ -31,7 +31,7 @@ from perdure.errors import (
     InvalidArgument,
     MailboxFull,
 )
-from perdure.history.creation import creation, pending_head
+from perdure.history.creation import asked_creation, asked_start, pending_head
 from perdure.history.events import (
     RunCompleted,
     RunStarted,
@@ -114,24 +114,13 @@ class Operations:
         """Begin an instance; its execution."""
         engine = self._engine
         now = engine.clock.now()
-        started = RunStarted(
-            at=now,
-            name=name,
-            input=input,
-            execution=engine.clock.token(),
-            scheduled=options.at,
-            tags=options.tags,
-            timeout=options.run_timeout,
-        )
-        head = pending_head(engine.app, id, started, now, kind=options.kind)
+        started = asked_start(name, input, options, engine.clock.token(), now)
         shard = engine.owner_of(id)
         if shard is None or options.place is not None or (options.at is not None and options.at > now):
-            unique = options.if_exists == "return"
-            key = f"{head.execution}.start"
-            await self._create(creation(head, started, key, now, unique=unique, place=options.place))
+            await self._create(asked_creation(engine.app, id, started, options))
         else:
-            await _begin(shard, head, started)
-        return head.execution
+            await _begin(shard, pending_head(engine.app, id, started, now, kind=options.kind), started)
+        return started.execution
 
     async def _create(self, new: Creation) -> None:
         """Write a new instance, whose first turn is taken once its mail is found."""

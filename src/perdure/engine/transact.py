@@ -10,14 +10,14 @@ from perdure.actors.host import Host
 from perdure.clock import Clock
 from perdure.engine.attempts import Running
 from perdure.engine.reports import kept, report
-from perdure.errors import StoreUnavailable
+from perdure.errors import StoreError
 from perdure.history.events import Failure
 from perdure.history.work import Outcome
 from perdure.stores import contract
 from perdure.stores.contract import EngineStore, Lease, Mail, Transactions
 
 AGAIN_SECONDS = 0.5
-"""After which a step is tried again whose store gave no answer; if it has happened, the try finds that out."""
+"""After which a step is tried again that the store did not take; if it has happened, the try finds that out."""
 UNSUPPORTED = Failure(
     type="StoreNotUsable",
     message="this store has no transactions of yours to join: a transaction step needs a SQL store",
@@ -54,7 +54,7 @@ class Transacting:
                 done = await self._store.transact(self._lease, id, number, running.wait.attempt, work)
             except _Failed as failed:
                 return failed.outcome
-            except StoreUnavailable:
+            except StoreError:  # full, or no answer: what has not happened happens once the store takes it
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             if done == contract.Outcome.COMMITTED:

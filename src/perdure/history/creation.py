@@ -7,10 +7,32 @@ from typing import Any
 
 import msgspec
 
+from perdure.codec import Payload
 from perdure.history.actions import START_WAIT
 from perdure.history.events import Parent, RunStarted, encode_event
 from perdure.history.options import CallOptions, Place, encode_options
+from perdure.history.work import StartOptions
 from perdure.stores.contract import QUEUED, Creation, Head, Mail, Status, Wait, WaitKind
+
+
+def asked_start(name: str, input: Payload, options: StartOptions, execution: str, at: int) -> RunStarted:
+    """The start that a caller asks for."""
+    return RunStarted(
+        at=at,
+        name=name,
+        input=input,
+        execution=execution,
+        scheduled=options.at,
+        tags=options.tags,
+        timeout=options.run_timeout,
+    )
+
+
+def asked_creation(app: str, id: str, started: RunStarted, options: StartOptions) -> Creation:
+    """The instance that a caller asks for, which whoever owns it begins."""
+    head = pending_head(app, id, started, started.at, kind=options.kind)
+    unique = options.if_exists == "return"
+    return creation(head, started, f"{head.execution}.start", started.at, unique=unique, place=options.place)
 
 
 class Watcher(msgspec.Struct, frozen=True):

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from perdure.clock import Clock, ordered_id
 from perdure.codec import PLAIN, Codec, Payload, Writer
 from perdure.errors import InstanceExists, InvalidArgument
-from perdure.history.creation import creation, pending_head
-from perdure.history.events import EventRaised, RunStarted, encode_event
+from perdure.history.creation import asked_creation, asked_start
+from perdure.history.events import EventRaised, encode_event
+from perdure.history.work import StartOptions
 from perdure.sdk.definitions import Workflow
 from perdure.sdk.messages import ExternalEvent, name_of
 from perdure.sdk.options import checked_id
@@ -56,25 +57,27 @@ class Outbox:
         workflow.signature.check(args, kwargs)
         payload = self._writer().encode_arguments(args, kwargs)
         workflow.signature.verify(payload)
-        options, now = workflow.options, self._clock.now()
+        options = self._checked(workflow.options)
         id = options.id or ordered_id(self._clock)
-        started = RunStarted(
-            at=now,
-            name=workflow.name,
-            input=self._packed(payload, options.tags),
-            execution=self._clock.token(),
-            scheduled=options.at,
-            tags=options.tags,
-            timeout=options.run_timeout,
-        )
-        head = pending_head(self._app, id, started, now)
-        unique = options.if_exists == "return"
-        is_new = self._carrier.create(creation(head, started, f"{head.execution}.start", now, unique=unique))
-        if not is_new and not unique:
+        packed = self._packed(payload, options.tags)
+        started = asked_start(workflow.name, packed, options, self._clock.token(), self._clock.now())
+        is_new = self._carrier.create(asked_creation(self._app, id, started, options))
+        if not is_new and options.if_exists != "return":
             raise InstanceExists(
                 f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id
             )
         return id
+
+    def _checked(self, options: StartOptions) -> StartOptions:
+        if options.app_id not in (None, self._app):
+            raise InvalidArgument(
+                f"this outbox starts workflows of app {self._app!r}, not {options.app_id!r}; use that app's outbox"
+            )
+        if options.dedup_key is not None:
+            raise InvalidArgument(
+                "an outbox cannot hold a dedup_key; give the start an id of its own and if_exists='return'"
+            )
+        return options
 
     def raise_event(self, id: str, name: str | ExternalEvent[Any], data: Any = None) -> None:
         """Send an external event with the transaction. An instance that is not there or finished does not get it."""
