@@ -151,6 +151,23 @@ def test_a_step_can_neither_end_its_transaction_nor_touch_the_engine(run, app, t
     assert run(scenario) == 98
 
 
+def test_a_statement_may_run_for_many_rows(run, app, file):
+    @app.transaction
+    def opened(db: Transaction, names: list[str]) -> int:
+        return db.execute_many("insert into account values (?, 1)", [(name,) for name in names])
+
+    @app.workflow
+    async def opens() -> int:
+        return await opened(["eve", "joe"])
+
+    async def scenario():
+        async with app:
+            return await (await opens.start()).result(5)
+
+    assert run(scenario) == 2
+    assert balances(file)["joe"] == 1
+
+
 def test_many_steps_share_what_they_count(run, app, transfer, file):
     async def scenario():
         async with app:

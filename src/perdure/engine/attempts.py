@@ -130,9 +130,6 @@ class Attempts:
             if running.task is not None:
                 running.task.cancel()
 
-    def knows(self, address: Address) -> bool:
-        return address in self._calls
-
     def runs(self, id: str) -> bool:
         """Whether an attempt of the instance runs, or waits for a slot."""
         calls = [running for address, running in self._calls.items() if address[0] == id]
