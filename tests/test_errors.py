@@ -43,6 +43,7 @@ def test_codes_are_grouped_by_family():
         errors.OutcomeError: "PERDURE-13",
         errors.StoreError: "PERDURE-14",
         errors.Stalled: "PERDURE-15",
+        errors.ServerError: "PERDURE-17",
     }
     for family, prefix in families.items():
         members = family.__subclasses__()

@@ -7,10 +7,12 @@ from typing import get_args
 import perdure
 from perdure import App
 from perdure.history import events as recorded
+from perdure.history.options import Trace
 
 
 def test_every_event_and_every_part_of_one_can_be_imported():
-    records = set(get_args(recorded.AnyEvent)) | set(recorded.Record.__subclasses__()) | {recorded.Event}
+    parts = {*recorded.Record.__subclasses__(), Trace}
+    records = set(get_args(recorded.AnyEvent)) | parts | {recorded.Event}
     assert {getattr(perdure.events, record.__name__) for record in records} == records
     assert set(perdure.events.__all__) == {record.__name__ for record in records} | {"AnyEvent"}
 
@@ -29,7 +31,7 @@ def test_what_a_handle_gives_is_told_apart_by_type(run, url):
     async def scenario():
         async with app:
             handle = await main.start()
-            await handle.result(5)
+            await handle.result(30)
             return [event async for event in handle.history()]
 
     found = run(scenario)

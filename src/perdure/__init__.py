@@ -9,6 +9,9 @@ from perdure.codec import Codec, KeyRing, PersonalKeys, Secret
 from perdure.errors import (
     ActivityFailed,
     ActivityTimedOut,
+    ActorFailed,
+    ActorReentered,
+    ActorTimedOut,
     ApplicationError,
     ChildWorkflowFailed,
     CompensationFailed,
@@ -24,10 +27,13 @@ from perdure.errors import (
     WorkflowFailed,
     WorkflowTerminated,
 )
+from perdure.history.alike import FailureGroup, Retried
+from perdure.history.nodes import NodeState
 from perdure.history.queued import QueueState
 from perdure.history.state import Explanation
-from perdure.sdk.client import Handle
-from perdure.sdk.client import State as InstanceState
+from perdure.history.subscribing import Verdict
+from perdure.history.topic_state import GroupState, TopicState
+from perdure.sdk.cloud_event import CloudEvent
 from perdure.sdk.context import (
     activity_context,
     continue_as_new,
@@ -44,43 +50,62 @@ from perdure.sdk.context import (
 )
 from perdure.sdk.definitions import Activity, StreamActivity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
+from perdure.sdk.handle import Handle
 from perdure.sdk.messages import ExternalEvent, Update
 from perdure.sdk.options import Retry
+from perdure.sdk.publishing import publish
 from perdure.sdk.queues import Queue, Rate
 from perdure.sdk.saga import Saga
+from perdure.sdk.snapshot import State as InstanceState
+from perdure.sdk.steps import step
 from perdure.sdk.transactions import Outbox, Transaction
 from perdure.stores.contract import Status
 
 if TYPE_CHECKING:
+    from perdure.blocks.actors import Actor, send
+    from perdure.remote.dashboard import application as dashboard
+    from perdure.remote.tracing import Tracing
     from perdure.sdk.debugger import Debugger
+    from perdure.sdk.logs import LogContext, setup_logging
     from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
     from perdure.sdk.schedules import Schedule
+    from perdure.sdk.webhooks import Webhook
 
 __version__ = "0.1.0"
 __all__ = [
     "Activity",
     "ActivityFailed",
     "ActivityTimedOut",
+    "Actor",
+    "ActorFailed",
+    "ActorReentered",
+    "ActorTimedOut",
     "App",
     "ApplicationError",
     "ChildWorkflowFailed",
     "Client",
+    "CloudEvent",
     "Codec",
     "CompensationFailed",
     "Debugger",
     "Explanation",
     "ExternalEvent",
+    "FailureGroup",
+    "GroupState",
     "Handle",
     "InstanceExists",
     "InstanceNotFound",
     "InstanceState",
     "KeyRing",
+    "LogContext",
+    "NodeState",
     "Outbox",
     "PerdureError",
     "PersonalKeys",
     "Queue",
     "QueueState",
     "Rate",
+    "Retried",
     "Retry",
     "Saga",
     "Schedule",
@@ -91,11 +116,15 @@ __all__ = [
     "Secret",
     "Status",
     "StreamActivity",
+    "TopicState",
+    "Tracing",
     "Transaction",
     "Update",
     "UpdateFailed",
     "UpdateNotAnswered",
     "UpdateRefused",
+    "Verdict",
+    "Webhook",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowContext",
@@ -103,13 +132,18 @@ __all__ = [
     "WorkflowTerminated",
     "activity_context",
     "continue_as_new",
+    "dashboard",
     "now",
     "on_update",
     "patched",
+    "publish",
     "raise_event",
     "random",
+    "send",
     "set_state",
     "set_status",
+    "step",
+    "setup_logging",
     "uuid4",
     "wait_for_event",
     "when_all",
@@ -119,16 +153,23 @@ __all__ = [
 
 
 _LAZY = {
-    "Debugger": "debugger",
-    "Schedule": "schedules",
-    "ScheduleRun": "schedule_state",
-    "ScheduleState": "schedule_state",
+    "Actor": ("perdure.blocks.actors", "Actor"),
+    "Debugger": ("perdure.sdk.debugger", "Debugger"),
+    "LogContext": ("perdure.sdk.logs", "LogContext"),
+    "Schedule": ("perdure.sdk.schedules", "Schedule"),
+    "ScheduleRun": ("perdure.sdk.schedule_state", "ScheduleRun"),
+    "ScheduleState": ("perdure.sdk.schedule_state", "ScheduleState"),
+    "Tracing": ("perdure.remote.tracing", "Tracing"),
+    "Webhook": ("perdure.sdk.webhooks", "Webhook"),
+    "dashboard": ("perdure.remote.dashboard", "application"),
+    "send": ("perdure.blocks.actors", "send"),
+    "setup_logging": ("perdure.sdk.logs", "setup_logging"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, found = _LAZY[name]
     # because what is not used costs nothing
-    return getattr(importlib.import_module(f"perdure.sdk.{module}"), name)
+    return getattr(importlib.import_module(module), found)

@@ -15,7 +15,12 @@ PerdureError
 │   ├── UnknownConfiguration 1008   a configuration key that does not exist
 │   ├── NotInWorkflow        1009   an operation that workflow code must leave to an activity
 │   ├── OnlyInWorkflow       1010   an operation that exists only inside a workflow or activity
-│   └── ForkedEngine         1011   an engine inherited over fork()
+│   ├── ForkedEngine         1011   an engine inherited over fork()
+│   ├── NotSecure            1012   a server would listen where strangers can call it, or hear what is said
+│   ├── CertificateNotUsable 1013   the files of a server's certificate do not make one
+│   ├── MalformedMessage     1014   bytes of a remote peer that are no message of the protocol
+│   ├── ActorReentered       1015   a method of an actor calls an actor that waits for it
+│   └── ComponentNotFound    1016   an app has no component of this name
 ├── InstanceError                   an instance is not as the call needs it
 │   ├── InstanceNotFound     1201   no instance has this id, or the execution that a handle is for is gone
 │   ├── InstanceExists       1202   an instance that is not finished has the id
@@ -35,7 +40,9 @@ PerdureError
 │   ├── ApplicationError     1315   raised by user code to say: do not retry, or: here are details
 │   ├── CompensationFailed   1316   a group: what the compensations of a saga raised
 │   ├── UpdateRefused        1317   the validator refused an update; nothing was written
-│   └── UpdateFailed         1318   the handler of an update raised; the causes are in `__cause__`
+│   ├── UpdateFailed         1318   the handler of an update raised; the causes are in `__cause__`
+│   ├── ActorFailed          1319   a method of an actor raised; nothing of it was kept, the causes are in `__cause__`
+│   └── ActorTimedOut        1320   an actor has not answered in time; it may do so later
 ├── StoreError                      the database's side
 │   ├── StoreUnavailable     1401   no answer; the outcome of a write is unknown
 │   ├── StoreCorrupt         1402   the store is damaged
@@ -45,7 +52,11 @@ PerdureError
 │   ├── StoreOwned           1406   another process owns the store and standing by is not wanted
 │   ├── StoreRolledBack      1407   the store is older than what was seen of it
 │   ├── Fenced               1408   the lease of the shard is somebody else's
-│   └── BlobsUnavailable     1409   the place of offloaded payloads did not write or read
+│   ├── BlobsUnavailable     1409   the place of offloaded payloads did not write or read
+│   └── AppReserved          1410   the instances of the app are being moved to another store, or were
+├── StateError                      a value of a state store is not as the call needs it
+│   ├── EtagMismatch         1660   another one has written, or removed, the value since it was read
+│   └── StateStoreNotFound   1661   no state store has this name
 ├── ScheduleError                   a schedule is not as the call needs it
 │   ├── ScheduleNotFound     1610   no schedule has this id
 │   └── ScheduleExists       1611   a schedule has the id
@@ -55,6 +66,15 @@ PerdureError
 │   ├── NotInVirtualTime     1642   an activity asked for the network or a process, which virtual time does not have
 │   ├── HistoryNotRecorded   1643   a golden history is not there yet, or cannot be read
 │   └── DurableMarkMisused   1644   the mark `durable`, or --perdure-crash, says what cannot be done
+├── ServerError                     a server's side
+│   ├── PortNotFree          1701   another process listens on the port
+│   ├── NotAuthenticated     1702   a call came without a token that the server knows
+│   ├── NotPermitted         1703   the token of a call is not one for the app that it names
+│   ├── NotSupportedByServer 1704   the server lacks what a function needs, or what a call asks for
+│   ├── ServerUnavailable    1705   the server gives no answer
+│   ├── ToolServerUnavailable 1720  a server of tools (MCP) gives no answer
+│   ├── ModelUnavailable     1721   a language model gives no answer, or refuses the request
+│   └── PubsubNotFound       1722   no pub/sub component has this name
 ├── StreamError                     a stream takes no more items
 │   ├── StreamTooLong        1650   it has as many as it may
 │   └── StreamRefused        1651   the call waits for another attempt, or for none any more
@@ -143,6 +163,26 @@ class OnlyInWorkflow(UsageError):
 
 class ForkedEngine(UsageError):
     code = "PERDURE-1011"
+
+
+class NotSecure(UsageError):
+    code = "PERDURE-1012"
+
+
+class CertificateNotUsable(UsageError):
+    code = "PERDURE-1013"
+
+
+class MalformedMessage(UsageError, ValueError):
+    code = "PERDURE-1014"
+
+
+class ActorReentered(UsageError):
+    code = "PERDURE-1015"
+
+
+class ComponentNotFound(InvalidArgument, LookupError):
+    code = "PERDURE-1016"
 
 
 class InstanceError(PerdureError):
@@ -268,6 +308,20 @@ class UpdateFailed(OutcomeError):
     code = "PERDURE-1318"
 
 
+class ActorFailed(OutcomeError):
+    """A method of an actor raised. `type` is the name of the error's class where it was raised."""
+
+    code = "PERDURE-1319"
+
+    def __init__(self, message: str, type: str = "") -> None:
+        super().__init__(message)
+        self.type = type
+
+
+class ActorTimedOut(ActorFailed, TimeoutError):
+    code = "PERDURE-1320"
+
+
 class StoreError(PerdureError):
     """The database's side of a problem."""
 
@@ -308,6 +362,26 @@ class BlobsUnavailable(StoreError):
     code = "PERDURE-1409"
 
 
+class AppReserved(StoreError):
+    code = "PERDURE-1410"
+
+
+class StateError(PerdureError):
+    """A value of a state store is not as the call needs it; nothing was written."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class EtagMismatch(StateError):
+    code = "PERDURE-1660"
+
+
+class StateStoreNotFound(StateError, LookupError):
+    code = "PERDURE-1661"
+
+
 class ScheduleError(PerdureError):
     """A schedule is not in the state that the call needs."""
 
@@ -346,6 +420,50 @@ class HistoryNotRecorded(KitError):
 
 class DurableMarkMisused(KitError):
     code = "PERDURE-1644"
+
+
+class ServerError(PerdureError):
+    """A server could not begin, or refused a call."""
+
+
+class PortNotFree(ServerError):
+    code = "PERDURE-1701"
+
+
+class NotAuthenticated(ServerError):
+    code = "PERDURE-1702"
+
+
+class NotPermitted(ServerError):
+    code = "PERDURE-1703"
+
+
+class NotSupportedByServer(ServerError):
+    """Raised when a worker connects, naming the function and what it needs, or by the call that needs it."""
+
+    code = "PERDURE-1704"
+
+
+class ServerUnavailable(ServerError):
+    """Whether the call took effect is not known."""
+
+    code = "PERDURE-1705"
+
+
+class ToolServerUnavailable(ServerError):
+    """Whether the tool was run is not known."""
+
+    code = "PERDURE-1720"
+
+
+class ModelUnavailable(ServerError):
+    """The provider's own words are in the message."""
+
+    code = "PERDURE-1721"
+
+
+class PubsubNotFound(ServerError, LookupError):
+    code = "PERDURE-1722"
 
 
 class StreamError(PerdureError):

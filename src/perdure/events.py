@@ -24,6 +24,7 @@ from perdure.history.events import (
     EventSent,
     Failure,
     InstanceEnded,
+    MessagePublished,
     NoteRecorded,
     Parent,
     Router,
@@ -42,12 +43,12 @@ from perdure.history.events import (
     TimerCreated,
     TimerFired,
     TimerOrigin,
-    Trace,
     TurnCompleted,
     TurnStarted,
     UpdateAnswered,
     UpdateRequested,
 )
+from perdure.history.options import Trace
 
 __all__ = [
     "ActivityCancelled",
@@ -73,6 +74,7 @@ __all__ = [
     "EventSent",
     "Failure",
     "InstanceEnded",
+    "MessagePublished",
     "NoteRecorded",
     "Parent",
     "Router",

@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from perdure.codec import ARGUMENTS, JSON, NOTHING, TEXT, Payload, Signature, decode, encode, encode_arguments
+from perdure.codec import (
+    ARGUMENTS,
+    JSON,
+    NOTHING,
+    TEXT,
+    Confidential,
+    Payload,
+    Signature,
+    decode,
+    encode,
+    encode_arguments,
+    readable,
+)
 from perdure.errors import InvalidArgument, NotDecodable, NotEncodable
 
 JSON_VALUES = st.recursive(
@@ -147,3 +159,12 @@ def test_keyword_only_parameters_are_asked_for():
     Signature(function).check((1,), {"b": 2})
     with pytest.raises(InvalidArgument, match="'b'"):
         Signature(function).check((1,), {})
+
+
+@pytest.mark.parametrize("text", ["1e999", '{"a":' + "9" * 5_000 + "}", '{"half'])
+def test_what_is_no_value_here_is_shown_as_its_text_and_what_is_confidential_is_not(text: str) -> None:
+    """So that an instance whose input another language wrote can be looked at."""
+    assert readable(Payload(JSON, None, Raw(text.encode()))) == text
+    assert str(readable(Confidential(JSON, None, Raw(text.encode())))) == "<stored as json>"
+    with pytest.raises(NotDecodable):
+        decode(Payload(JSON, None, Raw(text.encode())))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.history.accept import Verdict, judge
+from perdure.actors.message import Message
+from perdure.history.accept import Intake, Verdict, accept, begun_first, judge
 from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -14,8 +15,12 @@ from perdure.history.events import (
     RunCancelRequested,
     RunStarted,
     RunTerminated,
+    SlotGranted,
     TimerFired,
 )
+from perdure.history.options import CallOptions, RetryPolicy, encode_options
+from perdure.history.reports import AttemptBlocked, AttemptFailed, HeartbeatSeen
+from perdure.history.work import Stall
 from perdure.stores.contract import Head, Status, Wait
 
 RUNNING = Head("x", "shop", "main", Status.RUNNING, "e1", 2, 5, 0, 0)
@@ -72,3 +77,97 @@ def test_a_start_is_for_its_own_run_alone():
     assert verdict(RunStarted(name="main")) == Verdict.TAKE
     assert verdict(RunStarted(name="main"), generation=1) == Verdict.STALE
     assert verdict(RunStarted(name="main"), execution="e0") == Verdict.STALE
+
+
+class Node:
+    """What the rules ask of the node: no jitter, and a slot for whoever is `offered` one."""
+
+    def __init__(self, *offered):
+        self.offered = offered
+
+    def chance(self, event):
+        return 0.5
+
+    def offers(self, address):
+        return address in self.offered
+
+
+RETRIED = {1: Wait(1, "activity", "a", 0, attempt=1, options=encode_options(CallOptions(retry=RetryPolicy())))}
+BAD = Failure("T", "m")
+ADDRESS = ("x", "e1", 2, 1)
+
+
+def taken(*events, head=RUNNING, waits=WAITS, seen=(), key=None, node=None):
+    return accept(head, waits, seen, [Message(event, key, "e1", 2) for event in events], node or Node())
+
+
+def test_a_batch_answers_each_call_once():
+    intake = taken(REPLY, REPLY)
+    assert (intake.events, intake.dropped) == ([REPLY], [Verdict.STALE])
+
+
+def test_a_start_goes_before_what_came_to_the_store_before_it():
+    start, command = RunStarted(name="main"), EventRaised(name="e")
+    assert taken(command, start).events == [start, command]
+
+
+def test_a_command_that_comes_twice_in_a_batch_is_taken_once_and_remembered():
+    command = EventRaised(name="e")
+    intake = taken(command, command, key="k")
+    assert (intake.events, list(intake.keys), intake.dropped) == ([command], ["k"], [Verdict.DUPLICATE])
+    assert taken(command, key="k", seen={"k"}).dropped == [Verdict.DUPLICATE]
+
+
+def test_mail_that_cannot_be_read_is_dropped():
+    intake = taken(ValueError("no JSON"), REPLY)
+    assert (intake.events, intake.dropped) == ([REPLY], ["mail unreadable"])
+
+
+def test_a_failed_attempt_is_the_failure_of_the_call_once_its_policy_is_exhausted():
+    attempt = AttemptFailed(number=1, failure=BAD, attempt=1)
+    assert [type(event) for event in taken(attempt).events] == [ActivityFailed]
+    assert taken(attempt, waits=RETRIED).reports == [attempt]
+    assert [type(event) for event in taken(attempt, waits=RETRIED, head=DONE).events] == [ActivityFailed]
+
+
+def test_an_attempt_that_was_kept_as_mail_is_asked_about_again():
+    intake = taken(ActivityFailed(number=1, failure=BAD), waits=RETRIED)
+    assert [type(event) for event in intake.reports] == [AttemptFailed]
+
+
+def test_the_end_of_an_attempt_that_is_over_is_stale():
+    waits = {1: Wait(1, "activity", "a", 0, attempt=2)}
+    assert taken(AttemptFailed(number=1, failure=BAD, attempt=1), waits=waits).dropped == [Verdict.STALE]
+
+
+def test_a_heartbeat_leaves_the_call_open():
+    beat = HeartbeatSeen(number=1, details=None)
+    intake = taken(beat, REPLY)
+    assert (intake.events, intake.reports) == ([REPLY], [beat])
+    assert taken(REPLY, beat).dropped == [Verdict.STALE]
+
+
+def test_a_slot_is_taken_while_it_is_offered():
+    grant = SlotGranted(number=1)
+    assert taken(grant, node=Node(ADDRESS)).reports == [grant]
+    assert taken(grant) == Intake()
+
+
+def test_an_attempt_that_cannot_be_made_is_nothing_to_fold():
+    assert taken(AttemptBlocked(number=1, stall=Stall("r", "d"))) == Intake()
+
+
+def test_a_generation_begins_before_what_came_while_the_one_before_ended():
+    came = [Message(EventRaised(name=name), key=name, stored=True) for name in "ab"]
+    start = Message(RunStarted(name="main", generation=2), "x/e1.1/6.1", "e1", 2, stored=True)
+    carried = Message(EventRaised(name="c"), "x/e1.1/6.2", stored=True)
+    assert begun_first([*came, start, carried], RUNNING) == [start, carried, *came]
+    assert begun_first([start, carried, *came], RUNNING) == [start, carried, *came]
+    assert begun_first(came, RUNNING) == came
+
+
+def test_a_start_that_is_heard_again_is_not_taken_twice():
+    start = Message(RunStarted(name="main"), "start", "e1", 2)
+    begun = accept(RUNNING, WAITS, (), [start], Node(), has_begun=True)
+    assert (begun.events, begun.dropped) == ([], [Verdict.DUPLICATE])
+    assert accept(RUNNING, WAITS, (), [start], Node()).events == [start.event]

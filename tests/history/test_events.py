@@ -6,6 +6,7 @@ A timestamp takes two fields of ours (microseconds and the rest of nanoseconds).
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from msgspec import Raw
 
 from perdure.clock import to_microseconds
 from perdure.codec import JSON, TEXT, Payload
-from perdure.history import actions, events
+from perdure.history import actions, events, options
 from perdure.history.events import Event, decode_event, decode_segment, encode_event, encode_segment
 
 ENVELOPE = """
@@ -580,7 +581,7 @@ def test_every_event_of_ours_is_an_event_that_history_reads():
         for kind in vars(events).values()
         if isinstance(kind, type) and issubclass(kind, Event) and kind is not Event
     }
-    assert kinds == set(typing.get_args(events.AnyEvent))
+    assert kinds == set(typing.get_args(events.AnyLetter))
 
 
 @pytest.mark.parametrize(
@@ -602,3 +603,16 @@ def test_bytes_that_are_no_event_are_refused(bad):
 def test_a_field_of_a_newer_version_does_not_break_an_older_reader():
     data = b'{"type":"EventRaised","name":"n","of_tomorrow":{"a":[1]}}'
     assert decode_event(data) == events.EventRaised(name="n")
+
+
+def test_annotations_are_texts_only_where_they_have_to_be() -> None:
+    """Because msgspec compiles each text anew for each class, which every `import perdure` would pay for."""
+    texts = [
+        f"{one.__name__}.{name}"
+        for module in (events, options)
+        for one in vars(module).values()
+        if isinstance(one, type) and one.__module__ == module.__name__
+        for name, annotation in inspect.get_annotations(one).items()
+        if isinstance(annotation, str)
+    ]
+    assert texts == ["Failure.cause", "RunForked.history", "RunForked.arrivals"]

@@ -41,7 +41,7 @@ from perdure.history.events import (
 )
 from perdure.history.options import CallOptions, RetryPolicy, decode_options
 from perdure.history.settle import settle
-from perdure.stores.contract import Head, Status, Wait
+from perdure.stores.contract import ANSWERED, Head, Status, Wait
 
 NOW = 1_000_000
 HEAD = Head("order-1", "shop", "main", Status.RUNNING, "e1", 1, 4, 0, 0, tags={"k": "v"})
@@ -103,13 +103,35 @@ def test_a_child_is_created_with_its_parent_and_a_refusal():
     (new,) = draft.created
     assert new.head.id == child_id(HEAD, 10) == "order-1:000a"
     assert new.head.parent == "order-1"
-    assert parent_of(new.head) == Parent(instance="order-1", execution="e1", generation=1, number=10, name="main")
+    parent = Parent(instance="order-1", execution="e1", generation=1, number=10, name="main", turn=HEAD.sequence)
+    assert parent_of(new.head) == parent
     assert new.head.execution == execution_of(HEAD, 10)
-    assert new.parent_call == "e1.1.10"
+    assert new.parent_call == f"e1.1.10.{HEAD.sequence}"
     assert new.refusal is not None
     assert new.refusal.instance == "order-1"
     assert decode_event(new.refusal.event).number == 10
     assert draft.opened[10].on == "order-1:000a"
+
+
+def test_a_number_that_is_used_again_creates_another_run():
+    (first,) = turn(CreateChild(number=10, name="child", instance="kid")).created
+    later = msgspec.structs.replace(HEAD, sequence=HEAD.sequence + 2)
+    (second,) = turn(CreateChild(number=10, name="child", instance="kid"), head=later).created
+    assert first.parent_call != second.parent_call
+    assert first.head.execution != second.head.execution
+    (again,) = turn(CreateChild(number=10, name="child", instance="kid"), head=later).created
+    assert (again.parent_call, again.head.execution) == (second.parent_call, second.head.execution)
+
+
+def test_a_child_of_another_app_answers_across_apps():
+    draft = turn(CreateChild(number=10, name="child", app="lab"))
+    (new,) = draft.created
+    assert new.head.app == "lab"
+    assert parent_of(new.head).app == "shop"
+    ended = settle(new.head, {}, NOW, [], [CompleteRun(status="completed")])
+    assert [mail.app for mail in ended.mail] == ["shop"]
+    cancelled = turn(CancelChild(number=10), waits={10: draft.opened[10]})
+    assert [mail.app for mail in cancelled.mail] == ["lab"]
 
 
 def test_ids_of_children_differ_over_generations():
@@ -250,3 +272,47 @@ def test_what_a_newer_version_keeps_in_more_survives_a_turn():
     assert turn(SetStatus(status=encode(1)), head=head).new_head().more == {"of_tomorrow": {"a": [1, None]}}
     packed = msgspec.json.encode(head)
     assert msgspec.json.decode(packed, type=Head).more == head.more
+
+
+DENIED = Failure(type="NotPermitted", message="no", non_retryable=True)
+
+
+def test_a_call_that_is_denied_is_history_and_fails_at_once():
+    draft = turn(ScheduleActivity(number=1, name="charge", app="bank", denied=DENIED))
+    assert names(draft) == ["TurnStarted", "ActivityScheduled"]
+    assert draft.opened[1].state == ANSWERED
+    (mail,) = draft.mail
+    answer = decode_event(mail.event)
+    assert (mail.instance, mail.execution, mail.generation) == ("order-1", "e1", 1)
+    assert (type(answer).__name__, answer.number, answer.failure) == ("ActivityFailed", 1, DENIED)
+
+
+def test_a_child_that_is_denied_fails_and_no_termination_reaches_who_has_its_id():
+    draft = turn(CreateChild(number=1, name="child", instance="other", app="bank", denied=DENIED))
+    assert names(draft) == ["TurnStarted", "ChildCreated"]
+    assert draft.created == []
+    assert draft.opened[1].on is None
+    answer = decode_event(draft.mail[0].event)
+    assert (type(answer).__name__, answer.failure) == ("ChildFailed", DENIED)
+
+
+def test_events_and_detached_instances_that_are_denied_go_nowhere():
+    draft = turn(
+        SendEvent(number=1, instance="x", name="e", app="bank", denied=DENIED),
+        CreateDetached(number=2, name="child", app="bank", denied=DENIED),
+    )
+    assert names(draft) == ["TurnStarted", "EventSent", "DetachedCreated"]
+    assert (draft.mail, draft.created) == ([], [])
+
+
+def test_a_resume_now_makes_due_what_waits_for_its_next_attempt_and_nothing_else():
+    later, failure = NOW + 60_000_000, b"{}"
+    waits = {
+        1: Wait(1, "activity", "retried", 0, due=later, failure=failure, attempt=2),
+        2: Wait(2, "activity", "closed", 0, due=later, failure=failure, attempt=2),
+        3: Wait(3, "activity", "runs", 0, failure=failure, attempt=2),
+        4: Wait(4, "timer", "", 0, due=later),
+    }
+    draft = turn(CancelActivity(number=2), events=(RunResumed(at=NOW, now=True),), waits=waits)
+    assert draft.changed == [msgspec.structs.replace(waits[1], due=NOW)]
+    assert turn(events=(RunResumed(at=NOW),), waits=waits).changed == []

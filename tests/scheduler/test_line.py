@@ -147,3 +147,11 @@ def test_never_more_than_the_limits_and_everybody_runs(seed):
     if limits.rate is not None:
         assert all(later - first >= limits.per for first, later in zip(starts, starts[limits.rate :], strict=False))
     assert len(made) == 0
+
+
+def test_a_start_that_comes_after_its_window_counts_anew():
+    rated = line(ticket(1), ticket(2), ticket(3), rate=2, per=SECOND)
+    assert admitted(rated) == [1, 2]
+    assert rated.count(SECOND)  # who got its slot long ago begins only now
+    assert admitted(rated, SECOND) == [3]
+    assert not rated.count(SECOND)

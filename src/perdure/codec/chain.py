@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -78,6 +79,12 @@ class Codec:
         self._clock = clock or SystemClock()
         shrinks = self.blobs is not None or self._compress_above is not None
         self.writer = Writer(VALUE_BYTES_MAX if shrinks else PAYLOAD_BYTES_MAX, secrets=keys is not None)
+
+    def with_blobs(self, blobs: Blobs) -> Codec:
+        """The same codec with another place for what it offloads."""
+        twin = copy.copy(self)
+        twin.blobs = blobs
+        return twin
 
     # -- packing --------------------------------------------------------------------------------------------------
 

@@ -108,17 +108,18 @@ _encode_with_secrets: Encode = msgspec.json.Encoder(enc_hook=_enc_hook_with_secr
 class Writer:
     """Encodes values of at most `bytes_max` bytes; `secrets` may be among them if all that it writes is encrypted."""
 
-    __slots__ = ("_bytes_max", "_encode")
+    __slots__ = ("_bytes_max", "_encode", "_kind")
 
     def __init__(self, bytes_max: int = PAYLOAD_BYTES_MAX, *, secrets: bool = False) -> None:
         self._bytes_max = bytes_max
         self._encode = _encode_with_secrets if secrets else _encode
+        self._kind = Confidential if secrets else Payload  # because it is shown by debuggers before it is encrypted
 
     def encode(self, value: Any) -> Payload:
         """The payload of one value. Raises NotEncodable naming the part that cannot be stored, PayloadTooLarge."""
         if value is None:
             return NOTHING
-        return Payload(JSON, None, Raw(_bounded(value, self._encode, self._bytes_max)))
+        return self._kind(JSON, None, Raw(_bounded(value, self._encode, self._bytes_max)))
 
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         """The payload of a call's arguments. One positional argument is stored as itself, as other SDKs do it.
@@ -130,7 +131,7 @@ class Writer:
                 return self.encode(args[0])
             if not args:
                 return NOTHING
-        return Payload(ARGUMENTS, None, Raw(_bounded([args, kwargs], self._encode, self._bytes_max)))
+        return self._kind(ARGUMENTS, None, Raw(_bounded([args, kwargs], self._encode, self._bytes_max)))
 
 
 PLAIN = Writer()
@@ -201,9 +202,12 @@ def _decoder(expected: Any) -> Callable[[Any], Any]:
 
 def decode(payload: Payload | None, expected: Any = Any) -> Any:
     """The value of a payload as `expected`. Raises NotDecodable with the path where data and type differ."""
-    if type(payload) is Payload and payload.key is None and payload.encoding in _PLAIN_ENCODINGS:
-        return decode_json(payload.data, expected)
-    return _decode_other(payload, expected)
+    if type(payload) is not Payload or payload.key is not None or payload.encoding not in _PLAIN_ENCODINGS:
+        return _decode_other(payload, expected)
+    try:
+        return _decoder(expected)(payload.data)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise _misfit(payload.data, expected, error) from error
 
 
 _PLAIN_ENCODINGS = frozenset((JSON, ARGUMENTS))
@@ -249,20 +253,33 @@ def _with_secrets(value: Any) -> Any:
 
 
 def readable(payload: Payload | None) -> Any:
-    """The value of a payload for people to see; an Unreadable if it cannot be read here."""
-    if payload is not None and is_packed(payload):
+    """The value of a payload for people to see; its text if that is no value of Python, such as the number 1e999 of
+    another language, and an Unreadable if it cannot be read here."""
+    if payload is None:
+        return None
+    if is_packed(payload):
         return Unreadable(payload)
-    return decode(payload)
+    try:
+        return decode(payload)
+    except NotDecodable:
+        # because everything else about an instance is to be seen beside it
+        is_quotable = payload.key is None and payload.encoding in _PLAIN_ENCODINGS and type(payload) is Payload
+        return bytes(payload.data).decode("utf-8", "replace") if is_quotable else Unreadable(payload)
 
 
 def decode_json(data: Any, expected: Any) -> Any:
+    """The value of JSON text as `expected`. Raises NotDecodable as `decode` does."""
     try:
         return _decoder(expected)(data)
-    except TypeError as error:
-        raise NotDecodable(f"payloads cannot be read as {expected!r}: {error}") from error
-    except (ValueError, NotImplementedError) as error:
-        shown = bytes(data)[:80].decode("utf-8", "replace")
-        raise NotDecodable(f"payload does not fit {_type_name(expected)}: {error}; it begins {shown!r}") from error
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise _misfit(data, expected, error) from error
+
+
+def _misfit(data: Any, expected: Any, error: Exception) -> NotDecodable:
+    if isinstance(error, TypeError):
+        return NotDecodable(f"payloads cannot be read as {expected!r}: {error}")
+    shown = bytes(data)[:80].decode("utf-8", "replace")
+    return NotDecodable(f"payload does not fit {_type_name(expected)}: {error}; it begins {shown!r}")
 
 
 def _type_name(expected: Any) -> str:
@@ -288,7 +305,8 @@ class Signature:
     @property
     def result(self) -> Any:
         """The annotated type of the result, or Any."""
-        self._read()
+        if self._parameters is None:
+            self._read()
         return self._result
 
     @property
@@ -299,11 +317,13 @@ class Signature:
 
     def decode(self, payload: Payload | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The (positional, keyword) arguments that a payload holds, each as its parameter's type."""
-        parameters = self._read()
+        parameters = self._parameters
+        if parameters is None:
+            parameters = self._read()
         if payload is None:
             payload = NOTHING
         if payload.encoding != ARGUMENTS:
-            if is_packed(payload):
+            if payload.encoding != JSON and is_packed(payload):
                 raise unreadable(payload)
             if not parameters or (payload.data == NULL and parameters[0].default is not inspect.Parameter.empty):
                 return (), {}

@@ -6,14 +6,12 @@ count down from `FIRST_EVENT_WAIT`, since history has no event for them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import Raw
 
 from perdure.codec import Payload
-from perdure.history.events import Failure, Router, TimerOrigin, Trace
-from perdure.history.options import NO_OPTIONS, CallOptions, Place
+from perdure.history.events import AnyEvent, Failure, Router, TimerOrigin
+from perdure.history.options import NO_OPTIONS, CallOptions, Place, Trace
 
 FIRST_EVENT_WAIT = -10
 """Numbers above it and below 0 are the engine's own waits: START_WAIT, TIMEOUT_WAIT and QUEUE_WAIT."""
@@ -22,12 +20,16 @@ TIMEOUT_WAIT = -2
 QUEUE_WAIT = -3
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base of all actions. `line` is the place in the source that asked, as "file.py:12 in checkout"."""
+class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, tag_field="type", tag=True):
+    """Base of all actions. `line` is the place in the source that asked, as "file.py:12 in checkout".
+
+    `denied`: why a call, a child, an event or a detached instance is not to be; history has it, and a call fails.
+    """
 
     number: int = 0
     line: str | None = None
     router: Router | None = None
+    denied: Failure | None = None
 
 
 class ScheduleActivity(Action, frozen=True):
@@ -40,6 +42,7 @@ class ScheduleActivity(Action, frozen=True):
     tags: dict[str, str] | None = None
     trace: Trace | None = None
     propagation: int | None = None
+    run_version: str | None = None
 
 
 class CancelActivity(Action, frozen=True):
@@ -118,6 +121,20 @@ class SendEvent(Action, frozen=True):
     execution: str | None = None
 
 
+class PublishMessage(Action, frozen=True):
+    """`id` empty: the engine derives it from the run and the number. See `MessagePublished`."""
+
+    topic: str
+    id: str = ""
+    data: Payload | None = None
+    content_type: str = "application/json"
+    key: str | None = None
+    source: str = ""
+    kind: str = "perdure.message"
+    expires: int | None = None
+    extensions: dict[str, str] | None = None
+
+
 class CancelInstance(Action, frozen=True):
     """Ask an instance that is no child of this run to cancel itself; history needs no event for it."""
 
@@ -164,7 +181,7 @@ class CompleteRun(Action, frozen=True):
     details: str | None = None
     keep_calls: bool = False
     version: str | None = None
-    events: list[Any] = []
+    events: list[AnyEvent] = []
     tags: dict[str, str] | None = None
 
 
@@ -173,7 +190,7 @@ class ContinueRun(Action, frozen=True):
 
     input: Payload | None = None
     version: str | None = None
-    events: list[Any] = []
+    events: list[AnyEvent] = []
     name: str | None = None
     details: str | None = None
     failure: Failure | None = None
@@ -183,7 +200,7 @@ class ContinueRun(Action, frozen=True):
 class RecordCode(Action, frozen=True):
     """Another code than before takes up the run; `version` only where the run begins."""
 
-    fingerprint: str
+    fingerprint: str | None = None
     version: str | None = None
 
 
@@ -191,6 +208,18 @@ class RecordPatch(Action, frozen=True):
     """From here on the run takes the new side of the patch `name`."""
 
     name: str
+
+
+class BeginTurn(Action, frozen=True):
+    """The turn was handed to its code at `at`, later than it was asked for; it comes first."""
+
+    at: int
+
+
+class RecordTrace(Action, frozen=True):
+    """What the worker of the next turn is to be told of the run's trace, unread. History does not hold it."""
+
+    trace: bytes
 
 
 class ReportMissingVersion(Action, frozen=True):
@@ -204,6 +233,7 @@ class SignalEntity(Action, frozen=True):
     input: Payload | None = None
     scheduled: int | None = None
     scheduled_nanos: int = 0
+    app: str | None = None
 
 
 class CallEntity(Action, frozen=True):
@@ -215,6 +245,22 @@ class CallEntity(Action, frozen=True):
     scheduled_nanos: int = 0
     parent_instance: str | None = None
     parent_execution: str | None = None
+    app: str | None = None
+
+
+class SetReminder(Action, frozen=True):
+    """Of an entity, for itself: run `operation` at `due`, and each `period` after that, in microseconds. The reminder
+    that has the `name` is replaced."""
+
+    name: str
+    operation: str
+    due: int
+    period: int | None = None
+    input: Payload | None = None
+
+
+class ClearReminder(Action, frozen=True):
+    name: str
 
 
 class RequestEntityLock(Action, frozen=True):
@@ -234,3 +280,35 @@ class RewindRun(Action, frozen=True):
     """A remote SDK's own new history for a failed run, as a segment's bytes."""
 
     history: Raw
+
+
+AnyAction = (
+    ScheduleActivity
+    | CancelActivity
+    | CreateChild
+    | CancelChild
+    | CreateDetached
+    | CreateTimer
+    | CancelTimer
+    | WaitForEvent
+    | StopWaiting
+    | SendEvent
+    | PublishMessage
+    | CancelInstance
+    | TerminateInstance
+    | SetStatus
+    | PublishState
+    | AnswerUpdate
+    | CompleteRun
+    | ContinueRun
+    | RecordCode
+    | RecordPatch
+    | RecordTrace
+    | BeginTurn
+    | ReportMissingVersion
+    | SignalEntity
+    | CallEntity
+    | RequestEntityLock
+    | UnlockEntity
+    | RewindRun
+)

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from perdure.history.draft import Draft
-from perdure.history.events import ActivityScheduled, AnyEvent, ChildCreated, TimerCreated
+from perdure.history.entity_actions import locks_of, open_locks
+from perdure.history.events import ActivityScheduled, AnyEvent, ChildCreated, EntityCalled, TimerCreated
 from perdure.history.fork import still_open
 from perdure.history.options import decode_options
 from perdure.stores.contract import Wait, WaitKind, is_endless
 
-_KINDS: dict[type, str] = {ActivityScheduled: "activity", TimerCreated: "timer", ChildCreated: "child"}
+_KINDS: dict[type, str] = {
+    ActivityScheduled: "activity",
+    TimerCreated: "timer",
+    ChildCreated: "child",
+    EntityCalled: "entity",
+}
 
 
 def discrepancy(events: Iterable[AnyEvent], waits: Mapping[int, Wait], has_mail: bool) -> str | None:
@@ -18,10 +24,11 @@ def discrepancy(events: Iterable[AnyEvent], waits: Mapping[int, Wait], has_mail:
 
     Waits for events are left out: code that is replayed says itself what it listens to.
     """
-    calls = {event.number: event for event in still_open(events)}
+    known = list(events)
+    calls = {event.number: (_KINDS[type(event)], _name(event)) for event in still_open(known)}
+    calls |= {number: ("entity", name) for number, name in open_locks(known).items()}
     for number in sorted(calls.keys() | {number for number in waits if number > 0}):
-        call, wait = calls.get(number), waits.get(number)
-        expected = None if call is None else (_KINDS[type(call)], _name(call))
+        expected, wait = calls.get(number), waits.get(number)
         found = None if wait is None else (wait.kind, _name(wait))
         if expected != found or (wait is not None and is_endless(wait, has_mail)):
             return f"wait {number}: history leaves open {_called(expected)}, the store holds {_told(wait)}"
@@ -32,7 +39,10 @@ def discrepancy(events: Iterable[AnyEvent], waits: Mapping[int, Wait], has_mail:
 
 def _has_options(wait: Wait) -> bool:
     try:
-        decode_options(wait.options)
+        if wait.kind == WaitKind.ENTITY:
+            locks_of(wait)
+        else:
+            decode_options(wait.options)
     except ValueError:
         return False
     return True
@@ -48,7 +58,9 @@ def relist(draft: Draft, listening: Mapping[int, str]) -> None:
             draft.changed.append(Wait(number, WaitKind.EVENT, name, wait.since))
 
 
-def _name(record: ActivityScheduled | TimerCreated | ChildCreated | Wait) -> str:
+def _name(record: ActivityScheduled | TimerCreated | ChildCreated | EntityCalled | Wait) -> str:
+    if isinstance(record, EntityCalled):
+        return record.operation
     if isinstance(record, TimerCreated) or (isinstance(record, Wait) and record.kind == "timer"):
         return ""  # because a timer's name is a note for people
     return record.name

@@ -15,7 +15,7 @@ from perdure.history.work import StartOptions
 from perdure.stores.contract import QUEUED, Creation, Head, Mail, Status, Wait, WaitKind
 
 
-def asked_start(name: str, input: Payload, options: StartOptions, execution: str, at: int) -> RunStarted:
+def asked_start(name: str, input: Payload | None, options: StartOptions, execution: str, at: int) -> RunStarted:
     """The start that a caller asks for."""
     return RunStarted(
         at=at,
@@ -25,14 +25,17 @@ def asked_start(name: str, input: Payload, options: StartOptions, execution: str
         scheduled=options.at,
         tags=options.tags,
         timeout=options.run_timeout,
+        version=options.version,
+        trace=options.trace,
+        place=options.place,
     )
 
 
 def asked_creation(app: str, id: str, started: RunStarted, options: StartOptions) -> Creation:
     """The instance that a caller asks for, which whoever owns it begins."""
     head = pending_head(app, id, started, started.at, kind=options.kind)
-    unique = options.if_exists == "return"
-    return creation(head, started, f"{head.execution}.start", started.at, unique=unique, place=options.place)
+    unique = options.unique or options.if_exists == "return"
+    return creation(head, started, f"{head.execution}.start", started.at, unique=unique)
 
 
 class Watcher(msgspec.Struct, frozen=True):
@@ -77,11 +80,10 @@ def creation(
     *,
     refusal: Mail | None = None,
     unique: bool = False,
-    place: Place | None = None,
 ) -> Creation:
-    """A new instance with its start mail; delayed if `started.scheduled` lies ahead, or to its `place` in a queue."""
+    """A new instance with its start mail; delayed if `started.scheduled` lies ahead, or by its place in a queue."""
     due = started.scheduled if started.scheduled is not None and started.scheduled > at else None
-    waits = (start_wait(at, due, place),) if due is not None or place is not None else ()
+    waits = (start_wait(at, due, started.place),) if due is not None or started.place is not None else ()
     mail = Mail(head.id, key, encode_event(started), at, head.execution, head.generation)
     parent = parent_of(head)
     return Creation(head, mail, waits, parent_call(parent) if parent else None, refusal, unique)
@@ -109,7 +111,7 @@ def watcher_of(head: Head) -> Watcher | None:
 
 def parent_call(parent: Parent) -> str:
     """The identity of a child's creation: the same call creates the same child."""
-    return f"{parent.execution}.{parent.generation}.{parent.number}"
+    return f"{parent.execution}.{parent.generation}.{parent.number}.{parent.turn}"
 
 
 def child_id(head: Head, number: int) -> str:
@@ -120,5 +122,5 @@ def child_id(head: Head, number: int) -> str:
 
 def execution_of(head: Head, number: int) -> str:
     """A child's execution id: derived, so that a repeated turn creates the same run, and as unique as the parent's."""
-    text = f"{head.execution}.{head.generation}.{number}"
+    text = f"{head.execution}.{head.generation}.{number}.{head.sequence}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -60,6 +60,32 @@ class Gate:
                 seen.append(event)
         return seen
 
+    def recorded(self, events: list[Any]) -> list[Any]:
+        """The order in which history gets events that the code is not asked about."""
+        return events
+
+
+class Shutter(Gate):
+    """A gate for code that keeps back itself what comes while it is suspended, as that of remote workers does.
+
+    While it is shut such code is not asked; the turn that opens it sees all of its events.
+    """
+
+    __slots__ = ()
+
+    def pass_through(self, events: Sequence[Any]) -> list[Any]:
+        for event in events:
+            if type(event) is RunSuspended:
+                self.shut = True
+            elif type(event) is RunResumed:
+                self.shut = False
+        return [] if self.shut else list(events)
+
+    def recorded(self, events: list[Any]) -> list[Any]:
+        """The suspension first, because what came with it is kept back too, and a replay is to find it so."""
+        halts = [event for event in events if type(event) is RunSuspended]
+        return [*halts[-1:], *(event for event in events if type(event) not in (RunSuspended, RunResumed))]
+
 
 def deliveries(segments: Iterable[Sequence[Any]], gate: Gate | None = None) -> Iterator[Delivery]:
     """The turns of a history, oldest first. `gate` is left as history leaves it.

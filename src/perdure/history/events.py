@@ -5,15 +5,16 @@ A history is a list of segments, one per committed turn; a segment is a JSON arr
 Fields that only remote SDKs use are here too, so that nothing of theirs is lost between a turn and its replay.
 Times are microseconds since 1970 UTC; a field `..._nanos` keeps the rest (0 to 999) that a remote client sent.
 """
-
-from __future__ import annotations
+# without `annotations` from `__future__`, because msgspec compiles a text anew for each class that has or inherits it,
+# which was a twelfth of `import perdure`
 
 from typing import Any
 
 import msgspec
 
 from perdure.codec import Payload
-from perdure.history.options import CallOptions
+from perdure.history.options import CallOptions, Place, Trace
+from perdure.history.subscribing import SubscribeOptions
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -28,16 +29,12 @@ class Router(Record, frozen=True):
     target_namespace: str | None = None
 
 
-class Trace(Record, frozen=True):
-    """W3C trace context, carried and never read."""
-
-    parent: str = ""
-    span: str = ""
-    state: str | None = None
-
-
 class Parent(Record, frozen=True):
-    """Who waits for a child workflow: instance, its run, and the number of the call."""
+    """Who waits for a child workflow: instance, its run, and the number of the call.
+
+    `turn` is the parent's sequence when it asked, because a remote SDK may use a number again. `app` is None for the
+    child's own.
+    """
 
     instance: str
     execution: str
@@ -47,6 +44,7 @@ class Parent(Record, frozen=True):
     version: str | None = None
     app: str | None = None
     namespace: str | None = None
+    turn: int = 0
 
 
 class Failure(Record, frozen=True):
@@ -55,7 +53,7 @@ class Failure(Record, frozen=True):
     type: str
     message: str
     stack: str | None = None
-    cause: Failure | None = None
+    cause: "Failure | None" = None
     non_retryable: bool = False
     properties: dict[str, Any] | None = None
     packed: Payload | None = None
@@ -128,6 +126,10 @@ class RunStarted(Event, frozen=True):
     tags: dict[str, str] | None = None
     timeout: int | None = None
     """Run timeout in microseconds."""
+    place: Place | None = None
+    """The queue that the run waits for a slot in before it begins."""
+    propagation: int | None = None
+    """How much of its history the parent hands on."""
 
 
 class RunCompleted(Event, frozen=True):
@@ -160,7 +162,10 @@ class RunSuspended(Event, frozen=True):
 
 
 class RunResumed(Event, frozen=True):
+    """The run goes on. `now`: what waits for its next attempt is tried at once."""
+
     reason: Payload | None = None
+    now: bool = False
 
 
 class RunStalled(Event, frozen=True):
@@ -169,6 +174,8 @@ class RunStalled(Event, frozen=True):
 
 
 class RunRewound(Event, frozen=True):
+    """A failed run was taken back to before its failure. `absent`: ids of children that it then created anew."""
+
     reason: Payload | None = None
     execution: str | None = None
     instance: str | None = None
@@ -178,6 +185,7 @@ class RunRewound(Event, frozen=True):
     input: Payload | None = None
     parent: Parent | None = None
     tags: dict[str, str] | None = None
+    absent: list[str] = []
 
 
 class RunForked(Event, frozen=True):
@@ -188,8 +196,27 @@ class RunForked(Event, frozen=True):
 
     source: str
     number: int
-    history: list[AnyEvent]
-    arrivals: list[AnyEvent]
+    history: "list[AnyEvent]"
+    arrivals: "list[AnyEvent]"
+
+
+class MessagePublished(Event, frozen=True):
+    """A message of a topic, a CloudEvent 1.0: mail to the topic, and in the history of the run that published it.
+
+    `number` is that of the action. `id` and `source` tell the event from others, `kind` is its type. Messages of one
+    `key` stay in order. `expires` is when nobody needs it any more, microseconds since 1970 UTC; None: never.
+    """
+
+    topic: str
+    id: str
+    number: int | None = None
+    data: Payload | None = None
+    content_type: str = "application/json"
+    key: str | None = None
+    source: str = ""
+    kind: str = "perdure.message"
+    expires: int | None = None
+    extensions: dict[str, str] | None = None
 
 
 class ActivityScheduled(Event, frozen=True):
@@ -205,6 +232,7 @@ class ActivityScheduled(Event, frozen=True):
     rerun_of: str | None = None
     propagation: int | None = None
     options: CallOptions | None = None
+    run_version: str | None = None
 
 
 class ActivityCompleted(Event, frozen=True):
@@ -218,6 +246,8 @@ class ActivityCompleted(Event, frozen=True):
     guarantee: str | None = None
     """How often it may have happened: `exactly-once` for a transaction, `keyed` where the idempotency key was asked
     for; None is at least once."""
+    messages: list[MessagePublished] = []
+    """What the attempt has published, which is sent with the turn that takes its result."""
 
 
 class ActivityFailed(Event, frozen=True):
@@ -229,6 +259,7 @@ class ActivityFailed(Event, frozen=True):
     key: str | None = None
     attestation: Attestation | None = None
     signer: bytes | None = None
+    details: Payload | None = None
 
 
 class ActivityCancelled(Event, frozen=True):
@@ -247,6 +278,8 @@ class ChildCreated(Event, frozen=True):
     rerun_of: str | None = None
     retry_of: str | None = None
     propagation: int | None = None
+    timeout: int | None = None
+    place: Place | None = None
 
 
 class ChildCompleted(Event, frozen=True):
@@ -318,6 +351,13 @@ class UpdateAnswered(Event, frozen=True):
     refused: bool = False
 
 
+class TurnAnswered(Event, frozen=True):
+    """A remote worker's answer to a turn, as mail from a node that does not own the run. History never holds it."""
+
+    token: str
+    answer: bytes = b""
+
+
 class EventSent(Event, frozen=True):
     number: int
     instance: str
@@ -346,9 +386,13 @@ class EntitySignaled(Event, frozen=True):
     input: Payload | None = None
     scheduled: int | None = None
     scheduled_nanos: int = 0
+    app: str | None = None
 
 
 class EntityCalled(Event, frozen=True):
+    """`parent_instance` None: a client asks, and the answer is published. `parent_app`: the app of the run that asks,
+    if it is another one. `chain`: the entities whose operations wait for this one, outermost first."""
+
     number: int
     request: str
     operation: str
@@ -358,16 +402,23 @@ class EntityCalled(Event, frozen=True):
     scheduled_nanos: int = 0
     parent_instance: str | None = None
     parent_execution: str | None = None
+    parent_app: str | None = None
+    app: str | None = None
+    chain: list[str] = []
 
 
 class EntityCompleted(Event, frozen=True):
+    """The answer to the call `request`; `number` is that of the action."""
+
     request: str
     output: Payload | None = None
+    number: int | None = None
 
 
 class EntityFailed(Event, frozen=True):
     request: str
     failure: Failure
+    number: int | None = None
 
 
 class EntityLockRequested(Event, frozen=True):
@@ -379,7 +430,10 @@ class EntityLockRequested(Event, frozen=True):
 
 
 class EntityLockGranted(Event, frozen=True):
+    """Every entity of the request `section` is the run's now; `number` is that of the action."""
+
     section: str
+    number: int | None = None
 
 
 class EntityUnlocked(Event, frozen=True):
@@ -387,6 +441,74 @@ class EntityUnlocked(Event, frozen=True):
     section: str
     target: str | None = None
     parent_instance: str | None = None
+
+
+class EntityLocksReleased(Event, frozen=True):
+    """A run that asked for `locks` has ended: mail that goes from one entity to the next. History never holds it."""
+
+    section: str
+    locks: list[str]
+
+
+class ReminderSet(Event, frozen=True):
+    """An entity is to run `operation` at `due`, and each `period` after that: mail from outside its turns. One of the
+    same `name` is replaced. History never holds it. Times in microseconds."""
+
+    name: str
+    operation: str
+    due: int
+    period: int | None = None
+    input: Payload | None = None
+
+
+class ReminderCleared(Event, frozen=True):
+    """The reminder `name` is to come no more: mail likewise."""
+
+    name: str
+
+
+class GroupJoined(Event, frozen=True):
+    """A group subscribes to a topic, or has other options from now on. History never holds it."""
+
+    topic: str
+    group: str
+    options: SubscribeOptions
+
+
+class GroupLeft(Event, frozen=True):
+    """A group wants no message of a topic any more, and its place in it is forgotten. History never holds it."""
+
+    topic: str
+    group: str
+
+
+class SlotWanted(Event, frozen=True):
+    """A wait asks for a slot of its queue, which the queue's door gives. History never holds it."""
+
+    number: int
+    instance: str
+    execution: str
+    generation: int
+    since: int
+    place: Place
+
+
+class SlotGranted(Event, frozen=True):
+    """A slot of its queue is free for a wait; `permit` is what the queue's rate counts, if a turn of the wait's own run
+    is to write that. History never holds it. As mail of a door it names the queue."""
+
+    number: int
+    permit: Any = None
+    queue: str = ""
+
+
+class SlotLeft(Event, frozen=True):
+    """A wait that has, or has asked for, a slot wants it no more. History never holds it."""
+
+    number: int
+    instance: str
+    execution: str
+    generation: int
 
 
 AnyEvent = (
@@ -418,6 +540,7 @@ AnyEvent = (
     | UpdateRequested
     | UpdateAnswered
     | EventSent
+    | MessagePublished
     | NoteRecorded
     | StateRecorded
     | EntitySignaled
@@ -428,6 +551,19 @@ AnyEvent = (
     | EntityLockGranted
     | EntityUnlocked
 )
+AnyLetter = (
+    AnyEvent
+    | TurnAnswered
+    | EntityLocksReleased
+    | ReminderSet
+    | ReminderCleared
+    | GroupJoined
+    | GroupLeft
+    | SlotWanted
+    | SlotGranted
+    | SlotLeft
+)
+"""What mail may bring: events of histories, and some that no history holds."""
 
 CONFIRMATIONS = (
     ActivityScheduled,
@@ -435,6 +571,7 @@ CONFIRMATIONS = (
     DetachedCreated,
     TimerCreated,
     EventSent,
+    MessagePublished,
     EntitySignaled,
     EntityCalled,
     EntityLockRequested,
@@ -445,7 +582,7 @@ CANCELLATIONS = (ActivityCancelled, ChildCancelled, TimerCancelled)
 """Events that record that workflow code took an action back; replay matches them by number and kind."""
 
 _encoder = msgspec.json.Encoder()
-_event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyEvent)
+_event_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AnyLetter)
 _segment_decoder: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[AnyEvent])
 
 encode_event = _encoder.encode

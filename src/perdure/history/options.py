@@ -1,6 +1,5 @@
 """What a call was asked to be: retries and bounds, kept with it so that the engine can honour them alone."""
-
-from __future__ import annotations
+# without `annotations` from `__future__`, as `events` says
 
 import msgspec
 
@@ -39,19 +38,52 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     priority: int = 0
 
 
+class Trace(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """W3C trace context, carried and never read."""
+
+    parent: str = ""
+    span: str = ""
+    state: str | None = None
+
+
+class Label(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a remote SDK gave with an activity call, handed on with each attempt. `key` is its own idempotency key.
+
+    `run_version` is that of the run, by which a worker is chosen for a call that names no `version`; `propagation`
+    tells how much of the run's history the call hands on.
+    """
+
+    version: str | None = None
+    tags: dict[str, str] | None = None
+    key: str | None = None
+    trace: Trace | None = None
+    run_version: str | None = None
+    propagation: int | None = None
+
+
 class CallOptions(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What the engine must know of an activity call to run its attempts. Times in seconds."""
+    """What the engine must know of an activity call to run its attempts. Times in seconds. `app` is that of a child."""
 
     retry: RetryPolicy | None = None
     timeout: float | None = None
     heartbeat_timeout: float | None = None
     place: Place | None = None
+    label: Label | None = None
+    app: str | None = None
 
 
 NO_OPTIONS = CallOptions()
+NO_LABEL = Label()
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CallOptions)
+
+
+def labelled(options: CallOptions | None, label: Label) -> CallOptions | None:
+    """The options of a call with what came beside them, if anything did."""
+    if label == NO_LABEL:
+        return options
+    return msgspec.structs.replace(options or NO_OPTIONS, label=label)
 
 
 def encode_options(options: CallOptions | None) -> bytes | None:
@@ -62,6 +94,11 @@ def encode_options(options: CallOptions | None) -> bytes | None:
 def decode_options(data: bytes | None) -> CallOptions:
     """The options of a wait's row."""
     return NO_OPTIONS if data is None else _decoder.decode(data)
+
+
+def app_of(data: bytes | None) -> str | None:
+    """The app of a child by its wait's row, None for the parent's."""
+    return decode_options(data).app
 
 
 def place_of(data: bytes | None) -> Place | None:

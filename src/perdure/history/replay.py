@@ -19,6 +19,7 @@ from perdure.history.actions import (
     CreateChild,
     CreateDetached,
     CreateTimer,
+    PublishMessage,
     RequestEntityLock,
     ScheduleActivity,
     SendEvent,
@@ -38,6 +39,7 @@ from perdure.history.events import (
     EntitySignaled,
     EntityUnlocked,
     EventSent,
+    MessagePublished,
     RunCompleted,
     RunTerminated,
     TimerCancelled,
@@ -51,6 +53,7 @@ CONFIRMED_BY: dict[type, type] = {
     CreateDetached: DetachedCreated,
     CreateTimer: TimerCreated,
     SendEvent: EventSent,
+    PublishMessage: MessagePublished,
     SignalEntity: EntitySignaled,
     CallEntity: EntityCalled,
     RequestEntityLock: EntityLockRequested,
@@ -179,6 +182,8 @@ def _name(record: Any) -> str | None:
         return None  # because a timer's name is a note for people
     if isinstance(record, (CreateDetached, DetachedCreated)):
         return None  # because remote histories keep only the instance of a detached workflow
+    if isinstance(record, (PublishMessage, MessagePublished)):
+        return record.topic
     return getattr(record, "name", None) or getattr(record, "operation", None) or getattr(record, "section", None)
 
 

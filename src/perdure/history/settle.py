@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,12 +10,15 @@ import msgspec
 
 from perdure.clock import LATEST
 from perdure.codec import Payload, encode
+from perdure.history import traced
 from perdure.history.actions import (
     QUEUE_WAIT,
     START_WAIT,
     TIMEOUT_WAIT,
     Action,
     AnswerUpdate,
+    BeginTurn,
+    CallEntity,
     CancelActivity,
     CancelChild,
     CancelInstance,
@@ -24,14 +28,19 @@ from perdure.history.actions import (
     CreateChild,
     CreateDetached,
     CreateTimer,
+    PublishMessage,
     PublishState,
     RecordCode,
     RecordPatch,
+    RecordTrace,
+    RequestEntityLock,
     ScheduleActivity,
     SendEvent,
     SetStatus,
+    SignalEntity,
     StopWaiting,
     TerminateInstance,
+    UnlockEntity,
     WaitForEvent,
 )
 from perdure.history.creation import (
@@ -45,14 +54,26 @@ from perdure.history.creation import (
     watcher_of,
 )
 from perdure.history.draft import Draft
+from perdure.history.entities import is_entity
+from perdure.history.entity_actions import (
+    call_entity,
+    grant,
+    release_locks,
+    request_lock,
+    signal_entity,
+    unlock_entity,
+)
 from perdure.history.events import (
     ActivityCancelled,
+    ActivityCompleted,
+    ActivityFailed,
     ActivityScheduled,
     ChildCancelled,
     ChildCompleted,
     ChildCreated,
     ChildFailed,
     DetachedCreated,
+    EntityLockGranted,
     EventRaised,
     EventSent,
     Failure,
@@ -70,9 +91,25 @@ from perdure.history.events import (
     UpdateRequested,
     encode_event,
 )
-from perdure.history.options import NO_OPTIONS, encode_options
+from perdure.history.options import NO_OPTIONS, CallOptions, Label, app_of, encode_options, labelled, place_of
 from perdure.history.published import answer_name, encode_payload, state_name
-from perdure.stores.contract import ADMITTED, HELD, QUEUED, Halt, Head, Mail, Permit, Published, Status, Wait, WaitKind
+from perdure.history.topics import publish, publish_message
+from perdure.stores.contract import (
+    ANSWERED,
+    HELD,
+    QUEUED,
+    Creation,
+    Halt,
+    Head,
+    Mail,
+    Published,
+    Status,
+    Wait,
+    WaitKind,
+)
+
+TRACE = "trace"
+"""Where a head keeps what the worker of the next turn is told of the run's trace."""
 
 
 def settle(head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any], actions: Iterable[Action]) -> Draft:
@@ -82,16 +119,24 @@ def settle(head: Head, waits: Mapping[int, Wait], at: int, events: Iterable[Any]
         record(draft, event)
     for action in actions:
         _SETTLE[type(action)](draft, action)
+    if draft.hastens:
+        _hasten(draft)
     return draft
 
 
 def record(draft: Draft, event: Any) -> None:
     """Fold one accepted event."""
     draft.events.append(event)
+    if type(event) is EntityLockGranted:
+        grant(draft, event)
+        return
     number = getattr(event, "number", None)
     if number is not None:
         draft.closed.append(number)
         draft.answered.add(number)
+        if type(event) is ActivityCompleted:
+            for message in event.messages:
+                publish(draft, message)
         return
     fold = _RECORD.get(type(event))
     if fold is not None:
@@ -105,7 +150,10 @@ def finish(
     draft.completed = RunCompleted(at=draft.at, status=status, output=output, failure=failure)
     draft.events.append(draft.completed)
     draft.fields.update(status=status, finished=draft.at, stalled=None, suspended=None)
+    release_locks(draft)
     _close_all(draft, keep_calls)
+    if not draft.head.more:
+        return  # because who waits for it is written there
     parent = parent_of(draft.head)
     if parent is not None:
         _tell_parent(draft, parent, status, output, failure)
@@ -117,33 +165,18 @@ def finish(
 def start_head(draft: Draft, event: RunStarted) -> None:
     """The run's first turn: it is running from now on."""
     draft.fields["status"] = Status.RUNNING
+    if event.trace is not None:
+        draft.fields["more"] = traced.begun(event, draft.head)
     if START_WAIT in draft.waits:
         draft.closed.append(START_WAIT)
-    if event.timeout is not None:
-        due = min(draft.at + event.timeout, LATEST)
+    bound_run(draft, event)
+
+
+def bound_run(draft: Draft, started: RunStarted) -> None:
+    """The run's timeout, if it has one, counts from now on."""
+    if started.timeout is not None:
+        due = min(draft.at + started.timeout, LATEST)
         draft.opened[TIMEOUT_WAIT] = Wait(TIMEOUT_WAIT, WaitKind.TIMEOUT, "run timeout", draft.at, due)
-
-
-def admit(draft: Draft, number: int, permit: Permit | None) -> None:
-    """A wait takes the slot of its queue that was given to it, unless the turn closes it or suspends the run."""
-    wait = draft.waits[number]
-    if permit is not None:
-        draft.permits = (*draft.permits, permit)
-    if wait.kind == WaitKind.START:
-        _begin_in_queue(draft, wait)
-    elif number not in draft.closed and draft.fields.get("suspended") is None:
-        draft.changed.append(msgspec.structs.replace(wait, state=ADMITTED, due=None))
-
-
-def _begin_in_queue(draft: Draft, start: Wait) -> None:
-    """The start waits no longer; the run has the slot until it ends."""
-    if start.number not in draft.closed:
-        draft.closed.append(start.number)
-    if draft.completed is None:
-        name = draft.head.name
-        draft.opened[QUEUE_WAIT] = Wait(
-            QUEUE_WAIT, WaitKind.QUEUE, name, start.since, state=ADMITTED, options=start.options
-        )
 
 
 # -- events that the engine itself obeys --------------------------------------------------------------------------
@@ -167,6 +200,15 @@ def _words(payload: Payload | None) -> str:
 def _resume(draft: Draft, event: RunResumed) -> None:
     draft.fields["suspended"] = None
     draft.fields["stalled"] = None
+    draft.hastens |= event.now
+
+
+def _hasten(draft: Draft) -> None:
+    """What waits for its next attempt is due now, unless the turn closes it."""
+    for wait in draft.waits.values():
+        is_retried = wait.kind == WaitKind.ACTIVITY and wait.failure is not None and wait.number not in draft.closed
+        if is_retried and wait.due is not None and wait.due > draft.at:
+            draft.changed.append(msgspec.structs.replace(wait, due=draft.at))
 
 
 _RECORD: dict[type, Callable[[Draft, Any], None]] = {
@@ -180,6 +222,9 @@ _RECORD: dict[type, Callable[[Draft, Any], None]] = {
 
 
 def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
+    more = draft.fields.get("more") or draft.head.more
+    if more and action.trace is None and traced.TRACEPARENT in more:
+        action = msgspec.structs.replace(action, trace=traced.call_trace(draft.head, more, action.number))
     options = None if action.options is NO_OPTIONS else action.options
     draft.events.append(
         ActivityScheduled(
@@ -195,20 +240,41 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
             propagation=action.propagation,
             router=action.router,
             options=options,
+            run_version=action.run_version,
         )
     )
-    draft.opened[action.number] = Wait(
-        number=action.number,
+    if action.denied is not None:
+        draft.opened[action.number] = Wait(action.number, "activity", action.name, draft.at, state=ANSWERED)
+        _refuse(draft, ActivityFailed(at=draft.at, number=action.number, failure=action.denied))
+        return
+    draft.opened[action.number] = open_call(draft.at, action, action.line)
+
+
+def _refuse(draft: Draft, answer: ActivityFailed | ChildFailed) -> None:
+    """The answer to a call that is not to be made, as mail to the run itself."""
+    draft.send(draft.head.id, answer, draft.head.execution, draft.head.generation)
+
+
+def open_call(at: int, asked: ScheduleActivity | ActivityScheduled, line: str | None = None) -> Wait:
+    """The wait of an activity that is to run: at once, or as soon as it has a slot of its queue."""
+    options = None if asked.options is NO_OPTIONS else asked.options
+    return Wait(
+        number=asked.number,
         kind="activity",
-        name=action.name,
-        since=draft.at,
-        on=action.app,
-        line=action.line,
+        name=asked.name,
+        since=at,
+        on=asked.app,
+        line=line,
         attempt=1,
         state=HELD if options is None or options.place is None else QUEUED,
-        input=action.input,
-        options=encode_options(options),
+        input=asked.input,
+        options=encode_options(labelled(options, label_of(asked))),
     )
+
+
+def label_of(call: ScheduleActivity | ActivityScheduled) -> Label:
+    """What came with a call and is handed on with its attempts."""
+    return Label(call.version, call.tags, call.key, call.trace, call.run_version, call.propagation or None)
 
 
 def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
@@ -234,14 +300,34 @@ def create_child(draft: Draft, action: CreateChild) -> None:
             trace=action.trace,
             retry_of=action.retry_of,
             propagation=action.propagation,
+            timeout=action.timeout,
+            place=action.place,
             router=action.router,
         )
     )
+    refused = _no_instance(instance) if is_entity(instance) else action.denied
+    if refused is not None:
+        # on nothing, because a termination would go to whatever has the id
+        draft.opened[action.number] = Wait(action.number, "child", action.name, draft.at, line=action.line)
+        _refuse(draft, ChildFailed(at=draft.at, number=action.number, failure=refused))
+        return
     draft.opened[action.number] = Wait(
-        number=action.number, kind="child", name=action.name, since=draft.at, on=instance, line=action.line
+        number=action.number,
+        kind="child",
+        name=action.name,
+        since=draft.at,
+        on=instance,
+        line=action.line,
+        options=None if action.app in (None, head.app) else encode_options(CallOptions(app=action.app)),
     )
     parent = Parent(
-        instance=head.id, execution=head.execution, generation=head.generation, number=action.number, name=head.name
+        instance=head.id,
+        execution=head.execution,
+        generation=head.generation,
+        number=action.number,
+        name=head.name,
+        app=None if action.app in (None, head.app) else head.app,
+        turn=head.sequence,
     )
     started = RunStarted(
         at=draft.at,
@@ -250,9 +336,11 @@ def create_child(draft: Draft, action: CreateChild) -> None:
         version=action.version,
         execution=execution_of(head, action.number),
         parent=parent,
-        trace=action.trace,
+        trace=action.trace or traced.run_trace(draft.more),
         tags=action.tags,
         timeout=action.timeout,
+        place=action.place,
+        propagation=action.propagation or None,
     )
     taken = Failure(
         type="InstanceExists",
@@ -268,9 +356,7 @@ def create_child(draft: Draft, action: CreateChild) -> None:
         head.generation,
     )
     new = pending_head(action.app or head.app, instance, started, draft.at)
-    draft.created.append(
-        creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal, place=action.place)
-    )
+    draft.created.append(creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal))
 
 
 def _cancel_child(draft: Draft, action: CancelChild) -> None:
@@ -280,7 +366,8 @@ def _cancel_child(draft: Draft, action: CancelChild) -> None:
     draft.events.append(ChildCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
     if wait is not None and wait.on is not None:
-        draft.send(wait.on, RunCancelRequested(at=draft.at, reason=action.reason or "the parent no longer waits"))
+        event = RunCancelRequested(at=draft.at, reason=action.reason or "the parent no longer waits")
+        draft.send(wait.on, event, app=app_of(wait.options))
 
 
 def _create_detached(draft: Draft, action: CreateDetached) -> None:
@@ -296,6 +383,13 @@ def _create_detached(draft: Draft, action: CreateDetached) -> None:
             router=action.router,
         )
     )
+    if not is_entity(instance) and action.denied is None:
+        draft.created.append(detached(draft, msgspec.structs.replace(action, instance=instance)))
+
+
+def detached(draft: Draft, action: CreateDetached) -> Creation:
+    """The instance that the action asks for, under the id that it names."""
+    head, instance = draft.head, action.instance
     started = RunStarted(
         at=draft.at,
         name=action.name,
@@ -304,15 +398,16 @@ def _create_detached(draft: Draft, action: CreateDetached) -> None:
         execution=action.execution or execution_of(head, action.number),
         scheduled=action.scheduled,
         scheduled_nanos=action.scheduled_nanos,
-        trace=action.trace,
+        trace=action.trace or traced.run_trace(draft.more),
         tags=action.tags,
         timeout=action.timeout,
+        place=action.place,
     )
     watcher = Watcher(head.id, action.watch) if action.watch is not None else None
     new = pending_head(action.app or head.app, instance, started, draft.at, watcher=watcher)
     refusal = _refusal(watcher, new, draft.at) if watcher is not None else None
     key, unique = f"{started.execution}.start", action.watch is not None
-    draft.created.append(creation(new, started, key, draft.at, refusal=refusal, unique=unique, place=action.place))
+    return creation(new, started, key, draft.at, refusal=refusal, unique=unique)
 
 
 def _refusal(watcher: Watcher, head: Head, at: int) -> Mail:
@@ -378,7 +473,8 @@ def _send_event(draft: Draft, action: SendEvent) -> None:
             router=action.router,
         )
     )
-    draft.send(action.instance, EventRaised(at=draft.at, name=action.name, data=action.data))
+    if action.denied is None:
+        draft.send(action.instance, EventRaised(at=draft.at, name=action.name, data=action.data), app=action.app)
 
 
 def _cancel_instance(draft: Draft, action: CancelInstance) -> None:
@@ -425,6 +521,18 @@ def _record_patch(draft: Draft, action: RecordPatch) -> None:
     draft.events[0] = msgspec.structs.replace(started, patches=[*(started.patches or ()), action.name])
 
 
+def _begin_turn(draft: Draft, action: BeginTurn) -> None:
+    if action.at > draft.at:
+        draft.at = action.at
+        draft.events[0] = msgspec.structs.replace(draft.events[0], at=action.at)
+
+
+def _record_trace(draft: Draft, action: RecordTrace) -> None:
+    trace = base64.b64encode(action.trace).decode()
+    if draft.more.get(TRACE) != trace:
+        draft.fields["more"] = {**draft.more, TRACE: trace}
+
+
 def _complete(draft: Draft, action: CompleteRun) -> None:
     if "finished" not in draft.fields:  # because the first completion wins
         finish(draft, action.status, action.output, action.failure, action.keep_calls)
@@ -434,6 +542,7 @@ def _continue(draft: Draft, action: ContinueRun) -> None:
     """The next generation: a fresh history, its start and the carried events as mail to itself."""
     head = draft.head
     generation = head.generation + 1
+    slot = draft.waits.get(QUEUE_WAIT)
     started = RunStarted(
         at=draft.at,
         name=action.name or head.name,
@@ -442,16 +551,20 @@ def _continue(draft: Draft, action: ContinueRun) -> None:
         execution=head.execution,
         generation=generation,
         parent=parent_of(head),
+        trace=traced.run_trace(draft.more),
         tags=head.tags,
         timeout=_remaining_timeout(draft),
+        place=place_of(slot.options) if slot is not None else None,
     )
-    slot = draft.waits.get(QUEUE_WAIT)
+    release_locks(draft)
     _close_all(draft, keep_calls=False)
     if slot is not None:
         draft.opened[QUEUE_WAIT] = slot  # because the next generation goes on in the slot of this one
     draft.erase = True
     draft.events.clear()
     draft.fields.update(status=Status.RUNNING, generation=generation, version=started.version)
+    if TRACE in draft.more or traced.TRACEPARENT in draft.more:
+        draft.fields["more"] = traced.ended(draft.more, (TRACE,))
     draft.send(head.id, started, head.execution, generation)
     for event in action.events:
         draft.send(head.id, event)
@@ -481,7 +594,12 @@ def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | No
         type, ended = _ENDED[status]
         fallback = Failure(type=type, message=f"child workflow {draft.head.id!r} {ended}")
         event = ChildFailed(at=draft.at, number=parent.number, failure=failure or fallback)
-    draft.send(parent.instance, event, parent.execution, parent.generation)
+    draft.send(parent.instance, event, parent.execution, parent.generation, app=parent.app)
+
+
+def _no_instance(id: str) -> Failure:
+    message = f"the id {id!r} is an entity's; give the child one without @ in front"
+    return Failure(type="InvalidInstanceId", message=message, non_retryable=True)
 
 
 _ENDED: dict[str, tuple[str, str]] = {
@@ -503,6 +621,7 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     WaitForEvent: _wait_for_event,
     StopWaiting: _stop_waiting,
     SendEvent: _send_event,
+    PublishMessage: publish_message,
     CancelInstance: _cancel_instance,
     TerminateInstance: _terminate_instance,
     SetStatus: _set_status,
@@ -510,6 +629,17 @@ _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     AnswerUpdate: _answer_update,
     RecordCode: _record_code,
     RecordPatch: _record_patch,
+    RecordTrace: _record_trace,
+    BeginTurn: _begin_turn,
     CompleteRun: _complete,
     ContinueRun: _continue,
+    SignalEntity: signal_entity,
+    CallEntity: call_entity,
+    RequestEntityLock: request_lock,
+    UnlockEntity: unlock_entity,
 }
+
+
+def can_settle(action: Action) -> bool:
+    """Whether it is known what follows from an action of this type."""
+    return type(action) in _SETTLE

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from perdure.codec import Payload
-from perdure.history.events import Failure
-from perdure.history.options import Place
+from perdure.history.actions import ClearReminder, CreateDetached, PublishMessage, SetReminder, SignalEntity
+from perdure.history.events import EntityCalled, EntitySignaled, Failure
+from perdure.history.options import Label, Place, Trace
 from perdure.history.replay import Difference
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
-    """Which run this is, as its code may know it. `started` is the first turn's time, microseconds since 1970 UTC."""
+    """Which run this is, as its code may know it. `started` is the first turn's time, microseconds since 1970 UTC.
+
+    `trace` is what a remote worker last said of the run's trace, as base64.
+    """
 
     app: str
     instance: str
@@ -25,6 +29,7 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
     parent: str | None = None
     tags: dict[str, str] | None = None
     version: str | None = None
+    trace: str | None = None
 
 
 class Stall(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +46,10 @@ class Stall(msgspec.Struct, frozen=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One attempt of an activity call. `timeout` in seconds; `details` are those of the last heartbeat before it."""
+    """One attempt of an activity call. `timeout` in seconds; `details` are those of the last heartbeat before it.
+
+    `execution`, `generation` and `number` name the call; `target` is the app whose code it is, None for the run's own.
+    """
 
     app: str
     instance: str
@@ -51,6 +59,11 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     input: Payload | None
     timeout: float | None
     details: Payload | None
+    execution: str = ""
+    generation: int = 1
+    number: int = 0
+    target: str | None = None
+    label: Label | None = None
 
 
 class Outlet(Protocol):
@@ -78,14 +91,49 @@ class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended: with a result, or with a failure.
 
     `step` is work that is still to be done in a transaction of the store, with the dialect's guest connection; the
-    outcome of the attempt is what it returns. `guarantee` is that of `ActivityCompleted`.
+    outcome of the attempt is what it returns. `guarantee` is that of `ActivityCompleted`. `messages` are those that a
+    completed attempt has published.
     """
 
     result: Payload | None = None
     failure: Failure | None = None
     timed_out: bool = False
     guarantee: str | None = None
-    step: Callable[[Any], Outcome] | None = None
+    step: Callable[[Any], Outcome | Stall] | None = None
+    messages: Sequence[PublishMessage] = ()
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Operations of an entity for its code: `operations` are the signals and calls, in order. `state` None: it has
+    none yet. `reminders`: the names of those that it has set."""
+
+    app: str
+    entity: str
+    name: str
+    execution: str
+    operations: Sequence[EntitySignaled | EntityCalled]
+    state: Payload | None = None
+    reminders: Sequence[str] = ()
+
+
+class Operated(msgspec.Struct, frozen=True, gc=False):
+    """How one operation ended."""
+
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+class BatchResult(msgspec.Struct, frozen=True, gc=False):
+    """What code made of a batch: `results` of its first operations, in their order; the others run again.
+
+    `actions` are signals, starts, messages of topics and reminders; `state` None: the entity has none any more.
+    `failure`: nothing of it counts.
+    """
+
+    results: Sequence[Operated] = ()
+    actions: Sequence[SignalEntity | CreateDetached | SetReminder | ClearReminder | PublishMessage] = ()
+    state: Payload | None = None
+    failure: Failure | None = None
 
 
 class StartOptions(msgspec.Struct, frozen=True, gc=False):
@@ -93,7 +141,8 @@ class StartOptions(msgspec.Struct, frozen=True, gc=False):
 
     Instances of another `kind` than workflows are not among those that `find` gives unless it is asked for them. Starts
     of the same `dedup_key` are one: within `dedup_window` of the first, or, each `debounce` after the one before and
-    none later than `debounce_max` after the first, with the input of the last.
+    none later than `debounce_max` after the first, with the input of the last. `unique`: refuse an id that was ever
+    used and not purged. `version` and `trace` are what a remote client names.
     """
 
     id: str | None = None
@@ -104,6 +153,9 @@ class StartOptions(msgspec.Struct, frozen=True, gc=False):
     run_timeout: int | None = None
     kind: str = "workflow"
     place: Place | None = None
+    version: str | None = None
+    trace: Trace | None = None
+    unique: bool = False
     dedup_key: str | None = None
     dedup_window: int = 0
     debounce: int | None = None

@@ -85,6 +85,13 @@ class Line:
                 self._starts.append(now)
         return ticket
 
+    def count(self, now: int) -> bool:
+        """Count another start of one that has a slot; False, and nothing is counted, if the rate allows none now."""
+        if self._is_rated(now):
+            return False
+        self._starts.append(now)
+        return True
+
     def pause(self, now: int) -> float | None:
         """Seconds until the rate allows a start for which somebody waits; None: no time will bring one."""
         if not self._waiting or self._is_full() or not self._is_rated(now):

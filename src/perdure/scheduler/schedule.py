@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from perdure.clock import SECOND, to_datetime
 from perdure.codec import Payload
 from perdure.history.events import InstanceEnded
+from perdure.history.options import Place
 from perdure.scheduler.ticks import Calendar, ticks
 
 Overlap: TypeAlias = Literal["skip", "queue", "allow", "cancel"]
@@ -46,6 +47,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     jitter: int = 0
     tags: dict[str, str] | None = None
     run_timeout: int | None = None
+    place: Place | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

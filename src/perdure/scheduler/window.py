@@ -9,8 +9,8 @@ from perdure.clock import SECOND
 from perdure.scheduler.pace import PACE
 from perdure.stores.contract import Due
 
-Entry = tuple[int, str, int]
-"""(due, instance id, number of the wait)."""
+Entry = tuple[int, int, str, int]
+"""(due, shard, instance id, number of the wait)."""
 
 
 class Window:
@@ -24,26 +24,26 @@ class Window:
         self.end = 0
         self._heap: list[Entry] = []
 
-    def add(self, due: int, id: str, number: int) -> bool:
+    def add(self, due: int, shard: int, id: str, number: int) -> bool:
         """Take in a due time that lies in the window; whether it is the earliest now."""
         if due >= self.end:
             return False
         earliest = self._heap[0][0] if self._heap else None
-        heapq.heappush(self._heap, (due, id, number))
+        heapq.heappush(self._heap, (due, shard, id, number))
         return earliest is None or due < earliest
 
     def wants_reading(self, now: int) -> bool:
         """Whether half of the window is used up, so that the store must be read for the next."""
         return now + self.length // 2 > self.end
 
-    def extend(self, now: int) -> tuple[int, tuple[int, str, int]]:
+    def extend(self, now: int) -> tuple[int, Entry]:
         """Move the end; the bound to read up to, and the key to read after."""
         start, self.end = self.end, now + self.length
-        return self.end, (start - 1, "", 0) if start else (-1, "", 0)
+        return self.end, (start - 1, 0, "", 0) if start else (-1, 0, "", 0)
 
     def take_in(self, page: Iterable[Due]) -> None:
         for due in page:
-            heapq.heappush(self._heap, (due.due, due.instance, due.number))
+            heapq.heappush(self._heap, (due.due, due.shard, due.instance, due.number))
 
     def pop_due(self, now: int, limit: int) -> list[Entry]:
         """What is due by `now`, earliest first, `limit` at most."""

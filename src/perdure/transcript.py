@@ -1,0 +1,41 @@
+"""What an agent's run said and did: the types of the entries that `follow` gives, and the reader of a whole history."""
+
+from perdure.history.transcript import (
+    Answered,
+    AnyEntry,
+    Asked,
+    Delta,
+    Ended,
+    Entry,
+    Failed,
+    Prompted,
+    Restarted,
+    Returned,
+    ToolCall,
+    Transcript,
+    Usage,
+    Waited,
+    is_of_agent,
+    kind_of,
+    transcript,
+)
+
+__all__ = [
+    "AnyEntry",
+    "Answered",
+    "Asked",
+    "Delta",
+    "Ended",
+    "Entry",
+    "Failed",
+    "Prompted",
+    "Restarted",
+    "Returned",
+    "ToolCall",
+    "Transcript",
+    "Usage",
+    "Waited",
+    "is_of_agent",
+    "kind_of",
+    "transcript",
+]
