@@ -21,3 +21,10 @@ class TestMemoryStore(StoreConformance):
 
 class TestMemoryStoreOfManyShards(TestMemoryStore):
     shard_count = 7
+
+
+class TestMemoryStoreWhoseLeasesRunOut(TestMemoryStore):
+    shard_count = 7
+
+    async def make(self, directory: Path) -> EngineStore:
+        return MemoryStore(self.shard_count, lease_seconds=0.05)

@@ -19,18 +19,20 @@ from typing import Any
 import pytest
 
 from perdure.errors import (
+    InstanceExists,
     InvalidArgument,
     NotOpen,
     StoreCorrupt,
     StoreError,
     StoreFull,
     StoreNotUsable,
+    StoreOwned,
     StoreRolledBack,
     StoreUnavailable,
     StoreVersion,
     UnknownConfiguration,
 )
-from perdure.stores.contract import Delivery, EngineStore, Mail, Outcome, Query, Wait
+from perdure.stores.contract import Batch, Delivery, EngineStore, Mail, Outcome, Query, Wait
 from perdure.stores.sql import sqlite
 from perdure.stores.sql.runner import InlineRunner, ThreadRunner
 from perdure.stores.sql.search import Search
@@ -184,14 +186,37 @@ class TestPlace:
         with pytest.raises(StoreCorrupt):
             opened(path)
 
-    def test_a_later_format_is_refused(self, tmp_path: Path) -> None:
+    def test_a_later_format_is_refused_unless_it_suffers_this_version(self, tmp_path: Path) -> None:
         path = tmp_path / "store.db"
         opened(path)
         with sqlite3.connect(path) as connection:
             connection.execute("update perdure_meta set value = '99' where key = 'format'")
+        opened(path)
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("select value from perdure_meta where key = 'format'").fetchone() == ("99",)
+            connection.execute("update perdure_meta set value = '98' where key = 'oldest'")
         connection.close()
-        with pytest.raises(StoreVersion, match="99"):
+        with pytest.raises(StoreVersion, match="format 99, with which programs from format 98 on"):
             opened(path)
+
+    def test_a_format_that_the_owner_could_not_live_with_waits_until_it_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "store.db"
+
+        async def play() -> None:
+            store = open_store(f"sqlite:///{path}")
+            await store.open()
+            await store.acquire("shop", "old")
+            for name in ("stores.layout", "stores.sql.sqlite"):
+                monkeypatch.setattr(f"perdure.{name}.FORMAT", 99)
+                monkeypatch.setattr(f"perdure.{name}.OLDEST", 99)
+            with pytest.raises(StoreOwned, match=r"at work .*which cannot go on"):
+                await asyncio.to_thread(opened, path)
+            await store.close()
+            await asyncio.to_thread(opened, path)
+
+        asyncio.run(play())
 
     def test_an_interrupted_migration_leaves_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "store.db"
@@ -357,7 +382,7 @@ class TestTrouble:
                 await store.create(lease.shard, a_creation("lost"))
             os.remove(tmp_path / "store.db")
             with pytest.raises(StoreRolledBack, match="removed"):
-                await store.commit(lease, [], "token")
+                await store.commit([Batch(lease, [])], "token")
 
         told(tmp_path, replaced)
 
@@ -368,7 +393,7 @@ class TestOlderCopies:
     @staticmethod
     async def owned(store: SqlStore) -> None:
         (lease,) = await store.acquire("shop", "owner")
-        await store.commit(lease, [], os.urandom(4).hex())
+        await store.commit([Batch(lease, [])], os.urandom(4).hex())
         await store.release([lease])
 
     def keep(self, directory: Path) -> None:
@@ -378,7 +403,7 @@ class TestOlderCopies:
         shutil.copy(directory / "copy.db", directory / "store.db")
 
     def refused(self, directory: Path) -> None:
-        with pytest.raises(StoreRolledBack, match=r"remove the file \.owner"):
+        with pytest.raises(StoreRolledBack, match=r"remove \.owner beside a file"):
             told(directory, self.owned)
 
     def test_a_copy_from_an_earlier_owner_is_refused_until_it_is_said_to_be_meant(self, tmp_path: Path) -> None:
@@ -394,13 +419,13 @@ class TestOlderCopies:
     def test_a_copy_from_the_same_owner_is_refused_after_it_has_closed(self, tmp_path: Path) -> None:
         async def copied_between(store: SqlStore) -> None:
             (lease,) = await store.acquire("shop", "owner")
-            await store.commit(lease, [], "first")
+            await store.commit([Batch(lease, [])], "first")
             with (
                 closing(sqlite3.connect(tmp_path / "store.db")) as source,
                 closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
             ):
                 source.backup(copy)
-            await store.commit(lease, [], "second")
+            await store.commit([Batch(lease, [])], "second")
             await store.release([lease])
 
         told(tmp_path, copied_between)
@@ -539,8 +564,8 @@ class TestProcesses:
             assert await standby.holder("shop") is None
             (lease,) = await standby.acquire("shop", "second")
             assert lease.epoch == scene.lease("a").epoch + 1
-            assert await standby.commit(scene.lease("a"), [scene.turn("a", 0)], "t") == [Outcome.FENCED]
-            assert await standby.commit(lease, [scene.turn("a", 0)], "t") == [Outcome.COMMITTED]
+            assert await standby.commit([Batch(scene.lease("a"), [scene.turn("a", 0)])], "t") == [Outcome.FENCED]
+            assert await standby.commit([Batch(lease, [scene.turn("a", 0)])], "t") == [Outcome.COMMITTED]
             await standby.close()
 
         told(tmp_path, story)
@@ -613,8 +638,53 @@ class TestProcesses:
             other = open_store(f"sqlite:///{tmp_path}/store.db")
             await other.open()
             await other.deliver(scene.shard("a"), [a_mail("a", "m")])
-            await asyncio.wait_for(hint, 5)
+            await asyncio.wait_for(hint, 30)
             await other.close()
+
+        told(tmp_path, story)
+
+
+class CountingRunner(ThreadRunner):
+    """Counts the pieces of work of all runners."""
+
+    runs = 0
+
+    async def run(self, work: Callable[..., Any], *args: Any) -> Any:
+        CountingRunner.runs += 1
+        return await super().run(work, *args)
+
+
+class TestStarts:
+    def test_those_that_come_together_are_written_together(self, tmp_path: Path) -> None:
+        async def play() -> None:
+            store = SqlStore(SqliteDatabase(tmp_path / "store.db"), CountingRunner)
+            scene = await Scene.of(store)
+            before = CountingRunner.runs
+            ids = [f"order-{number}" for number in range(50)]
+            await asyncio.gather(*(store.create(scene.shard(id), a_creation(id)) for id in ids))
+            assert CountingRunner.runs - before == 1
+            assert len(await store.heads([(scene.shard(), id) for id in ids])) == 50
+            await store.close()
+
+        asyncio.run(play())
+
+    def test_one_that_is_refused_or_cannot_be_written_is_no_harm_to_the_others(self, tmp_path: Path) -> None:
+        async def story(store: SqlStore) -> None:
+            scene = await Scene.of(store)
+            asked = [a_creation("first"), a_creation("a"), a_creation("a", execution="e2"), a_creation("lone \ud800")]
+            made = await asyncio.gather(
+                *(store.create(scene.shard(), creation) for creation in [*asked, a_creation("b")]),
+                return_exceptions=True,
+            )
+            assert [type(one) for one in made] == [
+                type(None),
+                type(None),
+                InstanceExists,
+                InvalidArgument,
+                type(None),
+            ]
+            ids = ["first", "a", "b"]
+            assert [head.id for head in await store.heads([(scene.shard(), id) for id in ids])] == ids
 
         told(tmp_path, story)
 
@@ -623,11 +693,11 @@ class TestThread:
     def test_work_that_has_not_begun_is_taken_back(self) -> None:
         async def play() -> None:
             runner = ThreadRunner("test")
-            gate = threading.Event()
+            begun, gate = threading.Event(), threading.Event()
             done: list[str] = []
-            first = asyncio.ensure_future(runner.run(lambda: (gate.wait(5), done.append("first"))))
+            first = asyncio.ensure_future(runner.run(lambda: (begun.set(), gate.wait(30), done.append("first"))))
             second = asyncio.ensure_future(runner.run(done.append, "second"))
-            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(begun.wait, 30)
             second.cancel()
             first.cancel()
             await asyncio.sleep(0.05)
@@ -637,6 +707,40 @@ class TestThread:
             with pytest.raises(asyncio.CancelledError):
                 await first
             assert done == ["first"]
+            assert await runner.run(len, "three") == 5
+            runner.stop()
+
+        asyncio.run(play())
+
+    def test_work_that_has_ended_when_its_caller_hears_of_the_cancellation_is_not_waited_for(self) -> None:
+        async def play() -> None:
+            runner = ThreadRunner("test")
+            begun, gate, next_begun = threading.Event(), threading.Event(), threading.Event()
+            call = asyncio.ensure_future(runner.run(lambda: (begun.set(), gate.wait(30))))
+            next = asyncio.ensure_future(runner.run(next_begun.set))
+            assert await asyncio.to_thread(begun.wait, 30)
+            gate.set()
+            assert next_begun.wait(30)  # which holds up the loop, so that it has not heard of the first end yet
+            call.cancel()
+            async with asyncio.timeout(30):
+                with pytest.raises(asyncio.CancelledError):
+                    await call
+                await next
+            runner.stop()
+
+        asyncio.run(play())
+
+    def test_an_error_of_work_that_nobody_waits_for_is_no_error_of_the_next(self) -> None:
+        async def play() -> None:
+            runner = ThreadRunner("test")
+            begun, gate = threading.Event(), threading.Event()
+            call = asyncio.ensure_future(runner.run(lambda: (begun.set(), gate.wait(30), 1 / 0)))
+            assert await asyncio.to_thread(begun.wait, 30)
+            call.cancel()
+            await asyncio.sleep(0)
+            gate.set()
+            with pytest.raises(asyncio.CancelledError):
+                await call
             assert await runner.run(len, "three") == 5
             runner.stop()
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from perdure.errors import InstanceExists
 from perdure.stores.contract import Claim, Creation, Holder, Mail, Wait
 from perdure.stores.rules import holds, taken
 from perdure.stores.sql import rows, statements
-from perdure.stores.sql.connection import Connection
-from perdure.stores.sql.instances import create
+from perdure.stores.sql.connection import Connection, TransactionConflict, by_length, in_transaction
+from perdure.stores.sql.instances import create, creation_steps
 
 
 def create_claiming(connection: Connection, shard: int, creation: Creation) -> Holder | None:
@@ -25,6 +28,31 @@ def create_claiming(connection: Connection, shard: int, creation: Creation) -> H
     return None
 
 
+def create_all(
+    connection: Connection, asked: Sequence[tuple[int, Creation]]
+) -> Sequence[Holder | InstanceExists | None]:
+    """Likewise for some instances: all of them together if every id is free and nothing is claimed."""
+    if all(creation.claim is None for _, creation in asked):
+        try:
+            connection.run(creation_steps(asked))
+        except TransactionConflict:
+            return in_transaction(connection, True, create_each, asked)
+        return [None] * len(asked)
+    return in_transaction(connection, True, create_each, asked)
+
+
+def create_each(connection: Connection, asked: Sequence[tuple[int, Creation]]) -> list[Holder | InstanceExists | None]:
+    """Likewise for each of some instances, by shard and creation; what would be raised stands in the place of one."""
+    return [_created(connection, shard, creation) for shard, creation in asked]
+
+
+def _created(connection: Connection, shard: int, creation: Creation) -> Holder | InstanceExists | None:
+    try:
+        return create_claiming(connection, shard, creation)
+    except InstanceExists as refusal:
+        return refusal
+
+
 def _holder(connection: Connection, shard: int, claim: Claim, creation: Creation) -> Holder | None:
     found = connection.row(statements.SELECT_HOLDER, (shard, claim.name))
     if found is None:
@@ -41,5 +69,5 @@ def renew(connection: Connection, shard: int, holder: Holder, mail: Mail, wait: 
     if not connection.change(statements.RENEW_HEAD, values):
         return False
     connection.change(statements.RENEW_MAIL, rows.mail_row(shard, mail))
-    connection.change(statements.REPLACE_WAIT, rows.wait_row(shard, holder.id, wait))
+    connection.run(by_length(statements.REPLACE_WAIT, [rows.wait_row(shard, holder.id, wait)]))
     return True

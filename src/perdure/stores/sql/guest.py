@@ -9,9 +9,8 @@ from typing import Any
 
 from perdure.errors import InvalidArgument
 from perdure.stores.sql.connection import Connection
+from perdure.stores.sql.loan import OWN_PREFIX, Loan
 
-OWN_PREFIX = "perdure_"
-"""Tables whose names begin so are the store's."""
 _WRITES = frozenset((sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE))
 _SHAPES = frozenset((sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_CREATE_TRIGGER))
 _REFUSED = frozenset(
@@ -24,6 +23,18 @@ _REFUSED = frozenset(
     )
 )
 """Statements that would end the transaction or change the connection."""
+_OF_THE_DATABASE = frozenset(
+    (
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_READONLY,
+    )
+)
+"""Errors that are not the statement's; after some SQLite has rolled back, and the next statement would stand alone."""
 _MARK = "\n-- guest"
 """Ends each statement, because the connection keeps compiled ones by their text, and the store's own were allowed."""
 
@@ -57,11 +68,11 @@ class Permission:
         return sqlite3.SQLITE_OK
 
 
-class Guest:
+class Guest(Loan):
     """One transaction of the store, for a caller's own statements."""
 
     def __init__(self, connection: sqlite3.Connection, permission: Permission, lender: Connection) -> None:
-        self.lender = lender
+        super().__init__(lender)
         self._connection = connection
         self._permission = permission
 
@@ -73,11 +84,23 @@ class Guest:
         """Run one statement for each row of parameters; how many rows were changed in all."""
         return int(self._run(lambda: self._connection.executemany(sql + _MARK, rows).rowcount, sql))
 
+    def _check(self) -> None:
+        super()._check()
+        if not self._connection.in_transaction:
+            raise InvalidArgument(
+                "a statement of a transaction step rolled the transaction back, as `or rollback`, "
+                "`on conflict rollback` and `raise(rollback)` do; let it abort, and raise"
+            )
+
     def _run(self, work: Any, sql: str) -> Any:
+        self._check_lent()
+        self._check()
         try:
             with self._permission.of_guests():
                 return work()
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DATABASE:
+                self._obstacle = error
             if "not authorized" in str(error) or "prohibited" in str(error):
                 raise InvalidArgument(
                     f"{sql[:80]!r} is not for a transaction step: it may read and write your own tables, and the "

@@ -6,17 +6,24 @@ from collections.abc import Sequence
 
 from perdure.stores.contract import Lease, Suspect
 from perdure.stores.sql import reads, statements
-from perdure.stores.sql.connection import Connection
+from perdure.stores.sql.connection import Connection, Step
 
 
 def begin(connection: Connection, shard: int, epoch: int, at: int) -> None:
     """Begin a life; if the one before has not ended in good order, count the death."""
     found = connection.row(statements.SELECT_LIFE, (shard,))
     if found is not None and found[0] is not None:
-        connection.change(statements.REMEMBER_ACCUSED, (shard,))
-        connection.change(statements.COUNT_DEATHS, (shard, epoch, at))
-        connection.change(statements.FORGET_SUSPECTS, (shard, epoch))
+        connection.run(death_steps([(shard, epoch)], at))
     connection.change(statements.BEGIN_LIFE, (shard,))
+
+
+def death_steps(taken: Sequence[tuple[int, int]], at: int) -> list[Step]:
+    """Every run of these shards, each with its new epoch, that could have been running has died once more."""
+    return [
+        Step(statements.REMEMBER_ACCUSED, [(shard,) for shard, _ in taken]),
+        Step(statements.COUNT_DEATHS, [(shard, epoch, at) for shard, epoch in taken]),
+        Step(statements.FORGET_SUSPECTS, taken),
+    ]
 
 
 def end(connection: Connection, lease: Lease) -> None:

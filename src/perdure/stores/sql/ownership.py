@@ -91,7 +91,12 @@ class FileOwnership:
 
     def holder(self) -> Holder | None:
         """Who holds the lock now. None: nobody, or somebody who has not yet said."""
-        descriptor = self._open()
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._not_usable(error) from error
         try:
             if self._descriptor is None and _lock(descriptor):
                 return None
@@ -103,9 +108,10 @@ class FileOwnership:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreNotUsable(
-                f"the lock file {self._path} cannot be opened: {error.strerror}; make it writable"
-            ) from error
+            raise self._not_usable(error) from error
+
+    def _not_usable(self, error: OSError) -> StoreNotUsable:
+        return StoreNotUsable(f"the lock file {self._path} cannot be opened: {error.strerror}; make it writable")
 
 
 def _read(descriptor: int) -> Holder | None:

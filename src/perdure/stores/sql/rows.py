@@ -11,9 +11,11 @@ from perdure.codec import Payload
 from perdure.stores.contract import (
     Append,
     Creation,
+    End,
     Halt,
     Head,
     Item,
+    Letter,
     Mail,
     OpenCall,
     Published,
@@ -43,8 +45,13 @@ def _optional(data: bytes | None) -> str | None:
     return None if data is None else data.decode()
 
 
+def payload_text(payload: Payload | None) -> str | None:
+    return _text(payload)
+
+
 def head_row(shard: int, head: Head, parent_call: str | None = None) -> Row:
-    return (
+    """Of a new instance. It ends before the columns that are seldom used if all of them are null."""
+    common = (
         shard,
         head.id,
         head.sequence,
@@ -56,38 +63,44 @@ def head_row(shard: int, head: Head, parent_call: str | None = None) -> Row:
         head.kind,
         head.status,
         head.created,
-        head.finished,
-        head.parent,
-        parent_call,
-        head.version,
-        _text(head.tags),
-        _text(head.custom_status),
-        _text(head.suspended),
-        _text(head.stalled),
-        _text(head.more or None),
     )
+    changing = _changing(head)
+    rare = (head.finished, head.parent, parent_call, changing[0], _text(head.tags), *changing[1:])
+    return common if rare == _NOTHING[:9] else common + rare
 
 
 def head_update_row(turn: Turn, head: Head) -> Row:
-    """What of a head may change, then the turn's condition."""
-    return (
+    """What of a head may change around the turn's condition. It ends as `head_row` does."""
+    common = (
         head.sequence,
         head.updated,
         head.execution,
         head.generation,
         head.status,
         head.finished,
-        head.version,
-        _text(head.custom_status),
-        _text(head.suspended),
-        _text(head.stalled),
-        _text(head.more or None),
         turn.shard,
         turn.id,
         turn.execution,
         turn.generation,
         turn.expected,
     )
+    rare = _changing(head)
+    return common if rare == _NOTHING[:5] else common + rare
+
+
+def _changing(head: Head) -> Row:
+    """The columns that are seldom used and that may change."""
+    return (
+        head.version,
+        _text(head.custom_status),
+        _text(head.suspended),
+        _text(head.stalled),
+        _text(head.more or None),
+    )
+
+
+_NOTHING = (None,) * 9
+"""What stands in columns that are seldom used."""
 
 
 def head_of(row: Row) -> Head:
@@ -141,36 +154,42 @@ def tag_rows(shard: int, head: Head) -> list[Row]:
 
 
 def wait_row(shard: int, instance: str, wait: Wait) -> Row:
-    return (
+    """It ends before the columns that are seldom used if all of them are null."""
+    common = (
         shard,
         instance,
         wait.number,
         wait.kind,
         wait.name,
         wait.since,
-        wait.due,
-        wait.on,
         wait.line,
         wait.attempt,
         wait.state,
+        _text(wait.input),
+    )
+    rare = (
+        wait.due,
+        wait.on,
         wait.token,
         wait.claimed_by,
         wait.claimed_until,
         _text(wait.details),
-        _text(wait.input),
         _optional(wait.options),
         _optional(wait.failure),
+        wait.lapses or None,
     )
+    return common if rare == _NOTHING[:9] else common + rare
 
 
 def wait_of(row: Row) -> Wait:
     plain: tuple[Any, ...] = msgspec.convert(row[:12], PlainWait)
-    details, input, options, failure = row[12:]
+    details, input, options, failure, lapses = row[12:]
     rest = (
         None if details is None else _payload(details),
         None if input is None else _payload(input),
         None if options is None else options.encode(),
         None if failure is None else failure.encode(),
+        int(lapses or 0),
     )
     return Wait(*(plain + rest))
 
@@ -200,6 +219,22 @@ def item_rows(append: Append) -> list[Row]:
         (*condition, position, _encode(value).decode(), append.at)
         for position, value in enumerate(append.values, append.after + 1)
     ]
+
+
+def letter_of(shard: int, row: Row) -> Letter:
+    return Letter(shard, mail_of(row[:6]), None if row[7] is None else head_of(row[6:]))
+
+
+def end_of(row: Row) -> End:
+    """Of a row that says what has become of a run."""
+    *head, first, last = row
+    if head[1] is None:
+        return End()
+    return End(head_of(tuple(head)), None if first is None else first.encode(), None if last is None else last.encode())
+
+
+def placed_item(item: Item) -> Row:
+    return (item.offset, _encode(item.value).decode(), item.attempt, item.at)
 
 
 def stream_row(append: Append) -> Row:

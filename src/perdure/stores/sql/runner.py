@@ -47,11 +47,11 @@ class ThreadRunner:
         job = Job(asyncio.get_running_loop(), work, args)
         self._jobs.put(job)
         try:
-            result: T = await asyncio.shield(job.outcome)
+            result: T = await job.outcome  # and not shielded, which costs each call a round of the event loop
             return result
         except asyncio.CancelledError:
             if not job.claim():
-                await asyncio.wait([job.outcome])
+                await job.end()
             raise
 
     def stop(self) -> None:
@@ -66,9 +66,9 @@ class ThreadRunner:
 
 
 class Job:
-    """One piece of work and the future of its outcome."""
+    """One piece of work and the future of its outcome, which its caller may cancel; the work ends all the same."""
 
-    __slots__ = ("_args", "_claimed", "_loop", "_work", "outcome")
+    __slots__ = ("_args", "_claimed", "_end", "_has_ended", "_loop", "_work", "outcome")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.outcome: asyncio.Future[Any] = loop.create_future()
@@ -76,6 +76,8 @@ class Job:
         self._work = work
         self._args = args
         self._claimed = threading.Lock()
+        self._has_ended = False
+        self._end: asyncio.Future[None] | None = None
 
     def claim(self) -> bool:
         """True for the first who asks: the thread that does the work, or the caller who takes it back."""
@@ -91,7 +93,16 @@ class Job:
         except Exception:  # noqa: BLE001 because this thread serves others too, and a loop that is closed has nobody left
             return
 
+    async def end(self) -> None:
+        """Wait for the end of work whose outcome nobody waits for any more."""
+        if not self._has_ended:
+            self._end = self._loop.create_future()
+            await self._end
+
     def _settle(self, result: Any, error: BaseException | None) -> None:
+        self._has_ended = True
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
         if self.outcome.done():
             return
         if error is not None:

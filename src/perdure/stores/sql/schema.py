@@ -201,7 +201,50 @@ join perdure_head as head on head.shard = history.shard and head.id = history.in
 join json_each(history.events) as event;
 """
 
-MIGRATIONS = (FORMAT_1,)
+FORMAT_2 = """
+create index perdure_wait_out on perdure_wait (shard, name, since) where state in ('offered', 'claimed');
+create index perdure_head_by_end on perdure_head (app, status, finished, id) where finished is not null;
+alter table perdure_shard add column reserved text;
+"""
+
+# Entries of the audit log and their head, which stands apart so that a tail that was cut off is missed; notices of the
+# lifecycle feed, with 0 for those that are to be told, 1 for those that are, 2 for those that nobody would hear.
+FORMAT_3 = """
+create table perdure_about (
+    app text not null,
+    owner text not null,
+    about text not null,
+    primary key (app, owner)
+) without rowid;
+
+create table perdure_audit (
+    app text not null,
+    number integer not null,
+    entry text not null,
+    primary key (app, number)
+) without rowid;
+
+create table perdure_audit_head (
+    app text primary key,
+    number integer not null,
+    hash text not null
+) without rowid;
+
+create table perdure_notice (
+    number integer primary key autoincrement,
+    shard integer not null,
+    instance text not null,
+    event text not null,
+    state integer not null default 0,
+    failure text
+);
+create index perdure_notice_by_shard on perdure_notice (shard, number);
+create index perdure_notice_by_state on perdure_notice (shard, state, number);
+
+alter table perdure_wait add column lapses integer;
+"""
+
+MIGRATIONS = (FORMAT_1, FORMAT_2, FORMAT_3)
 """Step n leads from format n to n + 1. A step that was released never changes."""
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from perdure.stores.contract import Query
-from perdure.stores.sql.statements import HEAD_COLUMNS
+from perdure.stores.sql.statements import head_columns
 
-COLUMNS = ", ".join(f"head.{column}" for column in HEAD_COLUMNS.split(", "))
+COLUMNS = head_columns("head")
 Position = tuple[int, str, int]
 
 
@@ -19,6 +19,13 @@ class Search:
         self._conditions: list[str] = []
         tags = list((query.tags or {}).items())
         self._source, self._order = self._lead(app, tags[:1])
+        self._created = self._order[0]
+        self._direction = "desc"
+        if query.by_end:
+            self._order, self._direction = ("head.finished", "head.id", "head.shard"), "asc"
+            self._conditions.append("head.finished is not null")
+        if query.shard is not None:
+            self._require("head.shard = {}", query.shard)
         if query.kind is not None:
             self._require("head.kind = {}", query.kind)
         if status is not None:
@@ -30,7 +37,8 @@ class Search:
             self._begin_after(position)
         self.sql = (
             f"select {COLUMNS} from {self._source} where {' and '.join(self._conditions)} "
-            f"order by {', '.join(f'{column} desc' for column in self._order)} limit {self._value(limit)}"
+            f"order by {', '.join(f'{column} {self._direction}' for column in self._order)} "
+            f"limit {self._value(limit)}"
         )
 
     def _lead(self, app: str, tag: list[tuple[str, str]]) -> tuple[str, tuple[str, str, str]]:
@@ -47,7 +55,7 @@ class Search:
         return joined, ("tag.created", "tag.instance", "tag.shard")
 
     def _filter(self, query: Query) -> None:
-        created = self._order[0]
+        created = self._created
         if query.name is not None:
             self._require("head.name = {}", query.name)
         if query.created_after is not None:
@@ -61,8 +69,8 @@ class Search:
         if query.parent is not None:
             self._require("head.parent = {}", query.parent)
         if query.text is not None:
-            found = "(instr(fold(head.id), {0}) > 0 or instr(fold(head.name), {0}) > 0)"
-            self._require(found, query.text.casefold())
+            found = "(instr(fold(head.id), fold({0})) > 0 or instr(fold(head.name), fold({0})) > 0)"
+            self._require(found, query.text)
         self._require_presence("head.suspended", query.suspended)
         self._require_presence("head.stalled", query.stalled)
 
@@ -78,7 +86,8 @@ class Search:
 
     def _begin_after(self, position: Position) -> None:
         values = ", ".join(self._value(part) for part in position)
-        self._conditions.append(f"({', '.join(self._order)}) < ({values})")
+        comes_after = "<" if self._direction == "desc" else ">"
+        self._conditions.append(f"({', '.join(self._order)}) {comes_after} ({values})")
 
     def _require(self, condition: str, value: Any) -> None:
         self._conditions.append(condition.format(self._value(value)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -18,11 +19,11 @@ from perdure.errors import (
     StoreNotUsable,
     StoreRolledBack,
     StoreUnavailable,
-    StoreVersion,
     UnknownConfiguration,
 )
-from perdure.stores.contract import FORMAT
-from perdure.stores.sql.connection import Connection, Row, TransactionConflict
+from perdure.stores.contract import FORMAT, OLDEST, Checkup
+from perdure.stores.layout import Layout, check_alone, recognised
+from perdure.stores.sql.connection import Connection, Row, Step, TransactionConflict, in_transaction
 from perdure.stores.sql.guest import Guest, Permission
 from perdure.stores.sql.ownership import FileOwnership, Mark
 from perdure.stores.sql.runner import Runner, ThreadRunner
@@ -74,6 +75,12 @@ SYNCHRONOUS = {"full": "full", "unsafe_normal": "normal"}
 """Values of the option: `unsafe_normal` may lose the newest commits when the power fails."""
 
 
+_DURABILITY = {
+    "full": "A: what was committed survives a loss of power",
+    "normal": "C: the newest commits may be lost when the power fails",
+}
+
+
 def open_store(
     url: str,
     runner: Callable[[str], Runner] = ThreadRunner,
@@ -117,6 +124,7 @@ class SqliteDatabase:
     """One SQLite file. `pages_max` bounds its size, None for the disk's bound; `shared` lets it hold other tables."""
 
     shard_count = 1
+    lease_seconds: float | None = None
 
     def __init__(
         self,
@@ -190,7 +198,7 @@ class SqliteDatabase:
     def _prepare(self, connection: sqlite3.Connection, write: bool) -> None:
         # first of all, because the journal of another program's database is not ours to switch; patiently,
         # because another process may be switching that of a new file
-        patiently(lambda: _format(SqliteConnection(connection, self._path), self._path, self._shared))
+        patiently(lambda: _layout(SqliteConnection(connection, self._path), self._path, self._shared))
         if not self.read_only:
             _write_ahead(connection)
         for pragma in (
@@ -208,23 +216,48 @@ class SqliteDatabase:
             connection.execute(f"pragma max_page_count = {self._pages_max}")
         connection.create_function("fold", 1, str.casefold, deterministic=True)
 
+    def checkup(self, connection: Connection) -> Checkup:
+        self.check()
+        format = _layout(connection, self._path, self._shared).format
+        old = f"the layout has format {format} and this version writes {FORMAT}; run `perdure store migrate`"
+        ((version,),) = connection.rows("select sqlite_version()")
+        asked = ("journal_mode", "page_size", "page_count", "freelist_count")
+        found = {name: str(value) for name in asked for (value,) in connection.rows(f"pragma {name}")}
+        settings = {"synchronous": self._synchronous, "file_system": file_system(self._path, self._mounts) or "unknown"}
+        wrong = [f"the file is damaged ({told}); restore a copy" for told in _damage(connection)]
+        return Checkup(
+            f"SQLite {version}",
+            format,
+            _DURABILITY[self._synchronous],
+            settings | found,
+            wrong + ([old] if format < FORMAT else []),
+        )
+
+    def size(self, connection: Connection) -> int | None:
+        beside = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(file.stat().st_size for file in beside if file.exists())
+
     def recognise(self, connection: Connection) -> None:
-        if _format(connection, self._path, self._shared) != FORMAT:
+        if not _layout(connection, self._path, self._shared).is_current:
             raise StoreNotUsable(f"{self._path} is no store of this version yet; open it once with a worker")
 
     def migrate(self, connection: Connection) -> None:
-        if _format(connection, self._path, self._shared) == FORMAT:
+        if _layout(connection, self._path, self._shared).is_current:
             return
         connection.begin(write=True)
         try:
             # read again, because another process may have been faster
-            for step in MIGRATIONS[_format(connection, self._path, self._shared) :]:
+            found = _layout(connection, self._path, self._shared)
+            owner = self.owner()
+            check_alone(self._path, found, [] if owner is None or not found.format else [owner])
+            for step in MIGRATIONS[found.format :]:
                 for statement in statements(step):
                     connection.change(statement)
-            connection.change(
-                "insert into perdure_meta (key, value) values ('format', ?1) on conflict do update set value = ?1",
-                (str(FORMAT),),
-            )
+            if not found.is_current:
+                connection.change_many(
+                    "insert into perdure_meta (key, value) values (?1, ?2) on conflict do update set value = ?2",
+                    (("format", str(FORMAT)), ("oldest", str(OLDEST))),
+                )
             connection.commit()
         except BaseException:
             connection.rollback()
@@ -240,6 +273,9 @@ class SqliteDatabase:
         if isinstance(error, OverflowError):
             return InvalidArgument(f"a number of more than 64 bits cannot be stored: {error}"), True
         return error, True
+
+    def is_passing(self, error: Exception) -> bool:
+        return False
 
     def own(self, owner: str) -> bool:
         return self._ownership.take(owner)
@@ -265,6 +301,7 @@ class SqliteConnection:
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self._connection = connection
+        self._is_lent = path is None
         self._path = str(path)
         self._file = _identity(self._path)
         self._permission: Permission | None = None
@@ -321,11 +358,48 @@ class SqliteConnection:
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
             raise TransactionConflict(str(error)) from error
 
+    def run(self, steps: Sequence[Step]) -> None:
+        # a lent connection begins its transaction by itself, and it is its owner who ends it
+        if self._is_lent or self._connection.in_transaction:
+            self._run(steps)
+            return
+        self.begin(write=True)
+        try:
+            self._run(steps)
+            self.commit()
+        except BaseException:
+            self.rollback()
+            raise
+
+    def _run(self, steps: Sequence[Step]) -> None:
+        for sql, rows, is_condition in steps:
+            changed = self.change_many(sql, rows)
+            if is_condition and changed != len(rows):
+                raise TransactionConflict
+
+    def rows_of_each(self, sql: str, keys: Collection[Sequence[Any]], limit: int | None = None) -> list[list[Row]]:
+        if limit is None:
+            return [self._connection.execute(sql, key).fetchall() for key in keys]
+        found: list[list[Row]] = []
+        for key in keys:
+            found.append(list(islice(self._connection.execute(sql, key), limit)) if limit > 0 else [])
+            limit -= len(found[-1])
+        return found
+
+    def row_of_each(self, sql: str, keys: Collection[Sequence[Any]]) -> list[Row | None]:
+        return [self._connection.execute(sql, key).fetchone() for key in keys]
+
     def guest(self) -> Guest:
         if self._permission is None:  # because most stores never have a guest
             self._permission = Permission()
             self._connection.set_authorizer(self._permission)
         return Guest(self._connection, self._permission, self)
+
+    def apart(self, work: Callable[..., T], *args: Any) -> T:
+        return in_transaction(self, False, work, *args)
+
+    def now(self) -> int:
+        return time.time_ns() // 1000  # because the file has no other clock than its machine's
 
     def version(self) -> int:
         ((version,),) = self._connection.execute("pragma data_version")
@@ -333,17 +407,6 @@ class SqliteConnection:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def lent(connection: Any) -> Connection:
-    """A connection that a caller lends, with the caller's transaction. Raises InvalidArgument."""
-    if isinstance(connection, Guest):
-        return connection.lender
-    if not isinstance(connection, sqlite3.Connection):
-        raise InvalidArgument(
-            f"an outbox needs a sqlite3.Connection, or the transaction of a step, not {type(connection).__name__}"
-        )
-    return SqliteConnection(connection, None)
 
 
 def may(path: Path, mode: int) -> bool:
@@ -396,22 +459,29 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         raise StoreNotUsable(f"SQLite cannot keep a write-ahead log here (it chose {mode!r}); use a local disk")
 
 
-def _format(connection: Connection, path: Path, shared: bool) -> int:
-    """The format of the layout there, 0 for an empty file. Raises StoreVersion if it is a later one."""
-    tables = {name for (name,) in connection.rows("select name from sqlite_master where type = 'table'")}
+def _damage(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with its file, the first thing alone."""
+    return [told for (told,) in connection.rows("pragma quick_check(1)") if told != "ok"]
+
+
+def _layout(connection: Connection, path: Path, shared: bool) -> Layout:
+    """That which is there. Raises StoreVersion if it is a later one that this version cannot go on with."""
+    # without those of values, which may have been made before the first workflow
+    rows = connection.rows("select name from sqlite_master where type = 'table'")
+    tables = {name for (name,) in rows if not name.startswith("perdure_values")}
     if "perdure_meta" not in tables:
         if tables and not shared:
             raise StoreNotUsable(
                 f"{path} is a database of another program; name another file, or add ?shared=yes to the address "
                 "to keep workflows beside its tables"
             )
-        return 0
-    row = connection.row("select value from perdure_meta where key = 'format'")
-    if row is None:
+        return Layout()
+    said: dict[str, str] = dict(
+        connection.rows("select key, value from perdure_meta where key in ('format', 'oldest')")
+    )
+    if "format" not in said:
         raise StoreCorrupt(f"{path} does not say which format it has; restore a backup")
-    if int(row[0]) > FORMAT:
-        raise StoreVersion(f"{path} has format {row[0]} and this version reads up to {FORMAT}; install a later perdure")
-    return int(row[0])
+    return recognised(path, said["format"], said.get("oldest"))
 
 
 def _meaning(error: sqlite3.Error, path: Path) -> PerdureError:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from perdure.stores.contract import ANSWERS_MAX, MAILBOX_MESSAGES_MAX, SEEN_MAX, Append, Mail, Outcome, Turn
+from perdure.stores.contract import (
+    ANSWERS_MAX,
+    SEEN_MAX,
+    Append,
+    Batch,
+    Creation,
+    Mail,
+    Outcome,
+    Turn,
+)
 from perdure.stores.sql import rows, statements
-from perdure.stores.sql.connection import Connection, Row, TransactionConflict
-from perdure.stores.sql.instances import create, insert_instances, vacate
+from perdure.stores.sql.connection import Connection, RecordTooLarge, Row, Step, TransactionConflict, by_length
+from perdure.stores.sql.instances import create, creation_steps, delivery_row, join, joining_steps, vacate
 
 Home = Callable[[str, str], int]
 """Which shard holds an instance, by app and id."""
@@ -23,6 +32,7 @@ class OwnRows:
         "consumed",
         "erased",
         "inserted",
+        "notices",
         "opened",
         "permits",
         "permits_forgotten",
@@ -46,6 +56,7 @@ class OwnRows:
         self.consumed: list[Row] = []
         self.seen: list[Row] = []
         self.published: list[Row] = []
+        self.notices: list[Row] = []
         self.permits: list[Row] = []
         self.permits_forgotten: set[Row] = set()
         for turn in turns:
@@ -72,6 +83,8 @@ class OwnRows:
         if turn.permits:
             self.permits += [(shard, permit.queue, permit.at, permit.until) for permit in turn.permits]
             self.permits_forgotten |= {(shard, permit.queue, turn.at) for permit in turn.permits}
+        if turn.notices:
+            self.notices += [(shard, notice.instance, notice.event.decode()) for notice in turn.notices]
         if turn.erase:
             self.erased.append((shard, id, turn.generation))
 
@@ -89,127 +102,146 @@ class OwnRows:
             self.replaced.append(rows.head_update_row(turn, head))
         else:
             self.inserted.append(rows.head_row(turn.shard, head))
-            self.tags += rows.tag_rows(turn.shard, head)
+            if head.tags:
+                self.tags += rows.tag_rows(turn.shard, head)
         return head.sequence
 
-    def write(self, connection: Connection) -> None:
-        """Statement by statement over all turns, because that is several times cheaper than turn by turn.
-
-        Raises TransactionConflict if any turn's condition does not hold.
-        """
-        many = connection.change_many
+    def steps(self) -> list[Step]:
+        """Statement by statement over all turns, because that is several times cheaper than turn by turn."""
+        steps: list[Step] = []
         if self.advanced:
-            expect(many(statements.ADVANCE_HEAD, self.advanced), self.advanced)
+            steps.append(Step(statements.ADVANCE_HEAD, self.advanced, True))
         if self.replaced:
-            expect(many(statements.REPLACE_HEAD, self.replaced), self.replaced)
+            steps += by_length(statements.REPLACE_HEAD, self.replaced, is_condition=True)
         if self.inserted:
-            many(statements.INSERT_HEAD, self.inserted)
-            if self.tags:
-                many(statements.INSERT_TAG, self.tags)
+            steps += by_length(statements.INSERT_HEAD, self.inserted)
+        if self.tags:
+            steps.append(Step(statements.INSERT_TAG, self.tags))
         if self.erased:
-            for statement in statements.ERASE_RUN:
-                many(statement, [(shard, id) for shard, id, _ in self.erased])
-            for statement in statements.ERASE_STREAMS:
-                many(statement, self.erased)
+            runs = [(shard, id) for shard, id, _ in self.erased]
+            steps += [Step(statement, runs) for statement in statements.ERASE_RUN]
+            steps += [Step(statement, self.erased) for statement in statements.ERASE_STREAMS]
         if self.segments:
-            many(statements.INSERT_SEGMENT, self.segments)
+            steps.append(Step(statements.INSERT_SEGMENT, self.segments))
         if self.closed:
-            many(statements.DELETE_WAIT, self.closed)
+            steps.append(Step(statements.DELETE_WAIT, self.closed))
         if self.changed:
-            many(statements.REPLACE_WAIT, self.changed)
+            steps += by_length(statements.REPLACE_WAIT, self.changed)
         if self.opened:
-            many(statements.INSERT_WAIT, self.opened)
+            steps += by_length(statements.INSERT_WAIT, self.opened)
         if self.consumed:
-            many(statements.DELETE_MAIL, self.consumed)
-        self._write_bounded(many)
+            steps.append(Step(statements.DELETE_MAIL, self.consumed))
+        return steps + self._bounded()
 
-    def _write_bounded(self, many: Callable[[str, Iterable[Row]], int]) -> None:
+    def _bounded(self) -> list[Step]:
         """What is kept up to a number of rows for each instance."""
+        steps: list[Step] = []
         if self.seen:
-            many(statements.INSERT_SEEN, self.seen)
-            many(statements.FORGET_SEEN, {(shard, id, SEEN_MAX) for shard, id, _ in self.seen})
+            steps.append(Step(statements.INSERT_SEEN, self.seen))
+            steps.append(Step(statements.FORGET_SEEN, {(shard, id, SEEN_MAX) for shard, id, _ in self.seen}))
         if self.published:
-            many(statements.PUBLISH, self.published)
-            many(statements.FORGET_ANSWERS, {(shard, id, ANSWERS_MAX) for shard, id, *_ in self.published})
+            steps.append(Step(statements.PUBLISH, self.published))
+            bounds = {(shard, id, ANSWERS_MAX) for shard, id, *_ in self.published}
+            steps.append(Step(statements.FORGET_ANSWERS, bounds))
         if self.permits:
-            many(statements.FORGET_PERMITS, self.permits_forgotten)
-            many(statements.INSERT_PERMIT, self.permits)
+            steps.append(Step(statements.FORGET_PERMITS, self.permits_forgotten))
+            steps.append(Step(statements.INSERT_PERMIT, self.permits))
+        if self.notices:
+            steps.append(Step(statements.INSERT_NOTICE, self.notices))
+        return steps
 
 
-def expect(changed: int, conditional: Sequence[Row]) -> None:
-    """Each of these rows has a condition, so fewer changes mean that one did not hold."""
-    if changed != len(conditional):
-        raise TransactionConflict
-
-
-def write_together(connection: Connection, turns: Sequence[Turn], app: str, home: Home) -> None:
-    """Write all turns if all conditions hold and nothing is refused. Raises TransactionConflict if not."""
-    OwnRows(turns).write(connection)
-    created = [creation for turn in turns for creation in turn.created]
-    if created:
-        insert_instances(connection, [(home(c.head.app, c.head.id), c) for c in created])
-    sent = [mail for turn in turns for mail in turn.mail]
-    if sent:
-        send(connection, sent, app, home)
+def steps_together(batches: Sequence[Batch], token: str, app: str, home: Home) -> list[Step]:
+    """What writes all appends and turns if all leases hold, all conditions hold and nothing is refused."""
+    turns = [turn for batch in batches for turn in batch.turns]
+    steps = [Step(statements.FENCE, sorted((b.lease.shard, b.lease.epoch, token) for b in batches), True)]
+    steps += append_steps([append for batch in batches for append in batch.appends])
+    steps += OwnRows(turns).steps()
+    created = [(home(c.head.app, c.head.id), c) for turn in turns for c in turn.created]
+    if alone := [(shard, creation) for shard, creation in created if not creation.joins]:
+        steps += creation_steps(alone)
+    if joining := [(shard, creation) for shard, creation in created if creation.joins]:
+        if any(creation.waits or creation.head.tags for _, creation in joining):
+            raise TransactionConflict
+        steps += joining_steps(joining)
+    if sent := [mail for turn in turns for mail in turn.mail]:
+        steps.append(_sending(sent, app, home))
+    return steps
 
 
 def write_singly(
-    connection: Connection, turns: Sequence[Turn], app: str, home: Home, row_bytes_max: int
+    connection: Connection, batches: Sequence[Batch], app: str, home: Home, row_bytes_max: int
 ) -> list[Outcome]:
-    """Write the turns whose condition holds, and find out what became of each."""
-    outcomes = [write_own(connection, turn, row_bytes_max) for turn in turns]
-    decided = zip(turns, outcomes, strict=True)
-    committed = [turn for turn, outcome in decided if outcome is Outcome.COMMITTED]
+    """Write the turns and appends whose condition holds, and find out what became of each."""
+    outcomes: list[Outcome] = []
+    committed: list[Turn] = []
+    for batch in batches:
+        appended = [write_append(connection, append, row_bytes_max) for append in batch.appends]
+        written = [write_own(connection, turn, row_bytes_max) for turn in batch.turns]
+        decided = zip(batch.turns, written, strict=True)
+        committed += [turn for turn, outcome in decided if outcome is Outcome.COMMITTED]
+        outcomes += written + appended
     for turn in committed:
         for creation in turn.created:
-            created = create(connection, home(creation.head.app, creation.head.id), creation)
-            if not created and creation.refusal is not None:
-                send(connection, [creation.refusal], app, home)
+            _create_sent(connection, creation, app, home)
     for turn in committed:
         send(connection, turn.mail, app, home)
     return outcomes
 
 
-def write_appends(connection: Connection, appends: Sequence[Append]) -> None:
-    """Write all items. Raises TransactionConflict if any append's condition does not hold."""
+def _create_sent(connection: Connection, creation: Creation, app: str, home: Home) -> None:
+    there = home(creation.head.app, creation.head.id)
+    if creation.joins:
+        join(connection, there, creation)
+    elif not create(connection, there, creation) and creation.refusal is not None:
+        send(connection, [creation.refusal], app, home)
+
+
+def append_steps(appends: Sequence[Append]) -> list[Step]:
+    """What writes all items if the condition of each append holds."""
+    if not appends:
+        return []
     begun = [rows.stream_row(append) for append in appends if not append.after]
-    if begun:
-        connection.change_many(statements.INSERT_STREAM, begun)
     items = [row for append in appends for row in rows.item_rows(append)]
-    expect(connection.change_many(statements.INSERT_ITEM, items), items)
+    return [*([Step(statements.INSERT_STREAM, begun)] if begun else ()), Step(statements.INSERT_ITEM, items, True)]
 
 
 def write_append(connection: Connection, append: Append, row_bytes_max: int) -> Outcome:
     """Write the items of one append, or nothing."""
     if max(len(value.data) for value in append.values) > row_bytes_max:
         return Outcome.TOO_LARGE
-    return _attempted(connection, lambda: write_appends(connection, [append]))
+    return _attempted(connection, append_steps([append]))
 
 
 def write_own(connection: Connection, turn: Turn, row_bytes_max: int) -> Outcome:
     """Write the rows of the turn's own instance, or nothing."""
     if max(rows.sizes(turn), default=0) > row_bytes_max:
         return Outcome.TOO_LARGE
-    if turn.expected is None and not vacate(connection, turn.shard, turn.id):
+    if turn.expected is None and not vacate(connection, turn.shard, turn.id, turn.execution):
         return Outcome.EXISTS
-    return _attempted(connection, lambda: OwnRows([turn]).write(connection))
+    return _attempted(connection, OwnRows([turn]).steps())
 
 
-def _attempted(connection: Connection, write: Callable[[], None]) -> Outcome:
-    """Whether the condition of a write held; if not, nothing of it is left."""
+def _attempted(connection: Connection, steps: Sequence[Step]) -> Outcome:
+    """Whether the conditions of steps held; if not, nothing of them is left."""
     connection.savepoint()
     try:
-        write()
-    except TransactionConflict:
+        connection.run(steps)
+    except TransactionConflict as conflict:
         connection.rollback_to_savepoint()
-        return Outcome.CONFLICT
+        return Outcome.TOO_LARGE if isinstance(conflict, RecordTooLarge) else Outcome.CONFLICT
     connection.release_savepoint()
     return Outcome.COMMITTED
 
 
 def send(connection: Connection, sent: Sequence[Mail], app: str, home: Home) -> None:
     """Deliver what can be delivered of a turn's mail."""
-    connection.change_many(
+    if sent:
+        connection.run([_sending(sent, app, home)])
+
+
+def _sending(sent: Sequence[Mail], app: str, home: Home) -> Step:
+    return Step(
         statements.DELIVER_MAIL,
-        [(*rows.mail_row(home(mail.app or app, mail.instance), mail), MAILBOX_MESSAGES_MAX) for mail in sent],
+        [delivery_row(home(mail.app or app, mail.instance), mail) for mail in sent],
     )
