@@ -2,7 +2,7 @@
 
 It starts nothing. Each end appends a line to `deaths`; a file `repaired` mends the code, a file `stop` ends the
 program in good order. With the word `off` nobody is quarantined, with `hasty` suspects have little time to run alone.
-"ready" tells that the engine is open.
+With `stay` it runs until it is told. "ready" tells that the engine is open.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from perdure import App, wait_for_event
+from perdure import Actor, App, wait_for_event
 from perdure.engine import quarantine
 
 DIRECTORY = Path(sys.argv[1] if __name__ == "__main__" else ".")
@@ -21,7 +21,7 @@ SETTINGS = {"quarantine_deaths": None} if "off" in sys.argv else {}
 HASTY_SECONDS = 4.0
 STEPS = 3
 STEP_SECONDS = 0.04
-REST_LOOKS = 15
+REST_LOOKS = 60 if "patient" in sys.argv else 15
 """So many times in a row nothing must be left to do, because a resume may lie in the mail of what stands still."""
 app = App("killer", store=f"sqlite:///{DIRECTORY}/app.db", drain_seconds=0.0, **SETTINGS)
 
@@ -90,6 +90,33 @@ async def working() -> str:
     return await long()
 
 
+@app.actor
+class Killer(Actor):
+    told: str = ""
+
+    async def kill(self) -> None:
+        self.told = die("message")
+
+    async def kill_later(self) -> None:
+        self.remind(self.remember, due=0.3)
+
+    async def remember(self) -> None:
+        self.told = die("reminder")
+
+
+@app.actor
+class Neighbour(Actor):
+    count: int = 0
+
+    async def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    async def add_slowly(self) -> None:
+        await asyncio.sleep(STEP_SECONDS * 2)
+        self.count += 1
+
+
 async def is_over() -> bool:
     """Whether everything is finished or stands still."""
     return not [state async for state in app.client.list() if state.finished is None and state.stalled is None]
@@ -101,7 +128,7 @@ async def main() -> None:
     async with app:
         print("ready", flush=True)
         looks = 0
-        while looks < REST_LOOKS and not (DIRECTORY / "stop").exists():
+        while ("stay" in sys.argv or looks < REST_LOOKS) and not (DIRECTORY / "stop").exists():
             looks = looks + 1 if await is_over() else 0
             await asyncio.sleep(0.02)
 

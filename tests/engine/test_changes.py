@@ -73,7 +73,7 @@ async def begun(app, id="x"):
     return handle
 
 
-async def waiting(handle, seconds=8.0):
+async def waiting(handle, seconds=30.0):
     async with asyncio.timeout(seconds):
         while (await handle.explain()).cause != "event":
             await asyncio.sleep(0.01)
@@ -90,7 +90,7 @@ def test_a_run_that_has_passed_keeps_the_old_side_for_ever(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return await handle.result(8), [turn.patches for turn in await turns(handle)]
+            return await handle.result(30), [turn.patches for turn in await turns(handle)]
 
     result, patches = run(scenario)
     assert result == ["a", "e", "b"]
@@ -104,7 +104,7 @@ def test_a_new_run_takes_the_new_side_and_records_it_once(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return await handle.result(8), [turn.patches for turn in await turns(handle)]
+            return await handle.result(30), [turn.patches for turn in await turns(handle)]
 
     result, patches = run(scenario)
     assert result == ["check", "a", "e", "b"]
@@ -118,7 +118,7 @@ def test_a_run_that_has_not_passed_takes_the_new_side_and_stays_there(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return await handle.result(8), [turn.patches for turn in await turns(handle)]
+            return await handle.result(30), [turn.patches for turn in await turns(handle)]
 
     result, patches = run(scenario)
     assert result == ["a", "e", "b1", "b", "True"]
@@ -143,7 +143,7 @@ def test_a_patch_that_nobody_asks_for_any_more_disturbs_nobody(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return await handle.result(8)
+            return await handle.result(30)
 
     assert run(scenario) == ["check", "a", "e", "b"]
 
@@ -175,7 +175,7 @@ def test_a_patch_in_a_loop_stays_as_the_first_round_had_it(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "2")
-            return await handle.result(8)
+            return await handle.result(30)
 
     assert run(scenario) == ["1", "2"]
 
@@ -190,7 +190,7 @@ def test_daprs_style_asks_by_daprs_name(run, url):
 
     async def scenario():
         async with app:
-            return await (await app.client.workflow("main").start(1)).result(8)
+            return await (await app.client.workflow("main").start(1)).result(30)
 
     assert run(scenario) == [True, True]
 
@@ -210,7 +210,7 @@ def test_a_patch_is_asked_for_by_name_and_only_in_a_workflow(run, url):
 
     async def scenario():
         async with app:
-            return await (await main.start()).result(8)
+            return await (await main.start()).result(30)
 
     assert "the name of a patch" in run(scenario)
 
@@ -237,11 +237,11 @@ def test_code_may_listen_later_than_the_code_before_it_did(run, url):
         app = shop(url, one_after_the_other)
         async with app:
             handle = app.client.get("x")
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 while "'other'" not in (await handle.explain()).sentence:
                     await asyncio.sleep(0.01)
             await handle.raise_event("other", "heard")
-            return await handle.result(8)
+            return await handle.result(30)
 
     assert run(scenario) == "heard"
 
@@ -275,7 +275,7 @@ def test_a_new_run_takes_the_latest_and_stays_on_it(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return version, await handle.result(8)
+            return version, await handle.result(30)
 
     assert run(scenario) == ("10", ["10", "e"])
 
@@ -286,7 +286,7 @@ def test_the_marked_version_is_the_latest(run, url):
         async with app:
             handle = await app.client.workflow("main").start()
             await handle.raise_event("go", "e")
-            return await handle.result(8)
+            return await handle.result(30)
 
     assert run(scenario) == ["1", "e"]
 
@@ -300,7 +300,7 @@ def test_a_run_from_before_there_were_versions_stays_on_the_code_without_one(run
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            return await handle.result(8)
+            return await handle.result(30)
 
     assert run(scenario) == ["None", "e"]
 
@@ -328,12 +328,12 @@ def test_a_missing_version_stands_still_names_what_there_is_and_goes_on_when_it_
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 while (halt := (await handle.state()).stalled) is None:
                     await asyncio.sleep(0.01)
         app = versioned(url, "1", "2")
         async with app:
-            return halt, await app.client.get("x").result(8)
+            return halt, await app.client.get("x").result(30)
 
     halt, result = run(scenario)
     assert halt.reason == "version-not-registered"
@@ -351,11 +351,11 @@ def test_the_next_generation_takes_the_latest(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(30):
                 while (await handle.state()).run == 1 or (await handle.state()).version is None:
                     await asyncio.sleep(0.01)
             await handle.raise_event("go", "f")
-            return await handle.result(8), (await handle.state()).version
+            return await handle.result(30), (await handle.state()).version
 
     assert run(scenario) == (["2", "f"], "2")
 
@@ -376,7 +376,7 @@ def test_a_rerun_stays_on_the_version_of_what_it_keeps(run, url):
         register(first, "1")
         async with first:
             handle = await first.client.workflow("main").with_options(id="x").start()
-            await handle.result(8)
+            await handle.result(30)
         second = App("shop", store=url)
         register(second, "1")
 
@@ -386,7 +386,7 @@ def test_a_rerun_stays_on_the_version_of_what_it_keeps(run, url):
 
         async with second:
             again = await second.client.get("x").rerun(2)
-            return await again.result(8), (await again.state()).version
+            return await again.result(30), (await again.state()).version
 
     assert run(scenario) == (["1", "a", "b"], "1")
 
@@ -437,7 +437,7 @@ def test_a_run_records_which_code_took_it_up_and_when_that_changed(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", "e")
-            await handle.result(8)
+            await handle.result(30)
             prints = [first.definitions.workflows["main"].fingerprint, app.definitions.workflows["main"].fingerprint]
             return prints, [turn.fingerprint for turn in await turns(handle)]
 

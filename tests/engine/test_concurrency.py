@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextvars import ContextVar
 from datetime import timedelta
 
 import pytest
 
 import perdure
-from perdure import App, ChildWorkflowFailed, WorkflowCancelled, WorkflowFailed, wait_for_event
+from perdure import App, ChildWorkflowFailed, WorkflowCancelled, WorkflowFailed, wait_for_event, workflow_context
 from perdure.errors import NotDeterministic
 
 
@@ -30,7 +31,7 @@ def double(app):
 def outcome(run, app, workflow, *args):
     async def scenario():
         async with app:
-            return await (await workflow.start(*args)).result(20)
+            return await (await workflow.start(*args)).result(30)
 
     return run(scenario)
 
@@ -127,9 +128,12 @@ def test_an_uncaught_group_of_errors_fails_the_workflow_with_its_name(run, app):
 
 
 def test_shield_protects_a_call_from_cancellation(run, app):
+    late = []
+
     @app.activity
     async def nap() -> int:
-        await asyncio.sleep(0.2)
+        while not late:
+            await asyncio.sleep(0.01)
         return 7
 
     @app.workflow
@@ -139,6 +143,7 @@ def test_shield_protects_a_call_from_cancellation(run, app):
             async with asyncio.timeout(0.05):
                 await asyncio.shield(call)
         except TimeoutError:
+            late.append(True)
             return await call
         return 0
 
@@ -292,7 +297,7 @@ def test_the_same_program_after_a_cold_replay_in_the_middle(run, app, double):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("end")
-            return await handle.result(10)
+            return await handle.result(30)
 
     result = run(scenario)
     assert result[:2] == [[0, 2, 4, 6, 8], 3]
@@ -328,11 +333,11 @@ def test_a_timer_years_ahead_waits_and_can_be_cancelled(run, app):
             assert (await handle.state()).status == "running"
             await handle.cancel()
             with pytest.raises(WorkflowCancelled):
-                await handle.result(5)
+                await handle.result(30)
             return told
 
     told = run(scenario)
-    assert told.cause == "timer"
+    assert told.cause == "timer-far"
     assert "sleeps until 2" in told.sentence
 
 
@@ -347,7 +352,7 @@ def test_a_short_timer_that_fell_due_while_nobody_ran_fires_at_the_start(run, ap
             await main.with_options(id="nap").start()
         await asyncio.sleep(0.4)
         async with app:
-            return await app.client.get("nap").result(5)
+            return await app.client.get("nap").result(30)
 
     assert run(scenario) == "woke"
 
@@ -429,7 +434,7 @@ def test_a_pydantic_ai_agent_runs_inside_a_workflow(run, app):
         async with app:
             handle = app.client.get("q")
             await handle.raise_event("go")
-            return await handle.result(20)
+            return await handle.result(30)
 
     assert run(scenario) == '{"in_stock":12}'
     assert len(looked_up) == 1
@@ -454,3 +459,26 @@ def test_an_anyio_task_group_runs_inside_a_workflow(run, app, double):
         return found
 
     assert outcome(run, app, main) == [0, 2, 4, 6]
+
+
+def test_code_that_is_put_away_unwinds_in_its_own_context_and_knows_that_nobody_is_to_hear(run, app):
+    name: ContextVar[str] = ContextVar("name")
+    unwound = []
+
+    @app.workflow
+    async def holds() -> None:
+        token = name.set("inside")
+        try:
+            await wait_for_event("never")
+        finally:
+            unwound.append((name.get("outside"), workflow_context().is_replaying))
+            name.reset(token)
+            unwound.append("reset")
+
+    async def scenario():
+        async with app:
+            await holds.start()
+            await asyncio.sleep(0.1)
+
+    run(scenario)
+    assert unwound == [("inside", True), "reset"]

@@ -56,13 +56,13 @@ def test_a_row_that_cannot_be_read_harms_its_own_instance_alone(tmp_path: Path, 
             await asyncio.sleep(0.2)
 
     async def go_on() -> list[int]:
-        async with asyncio.timeout(20), parted(f"sqlite:///{path}") as app:
+        async with asyncio.timeout(30), parted(f"sqlite:///{path}") as app:
             client = app.client
             fresh = await client.workflow("patient").with_options(id="fresh").start(0)
             handles = [client.get("w1"), client.get("w2"), fresh]
             for handle in handles:
                 await handle.raise_event("go", 7)
-            return [await handle.result(10) for handle in handles]
+            return [await handle.result(30) for handle in handles]
 
     asyncio.run(begin())
     with sqlite3.connect(path) as connection:
@@ -172,7 +172,7 @@ def test_a_wait_that_is_lost_stalls_its_run_instead_of_letting_it_wait_for_ever(
 
     async def stall() -> tuple[str, str]:
         opened = time.time_ns() // 1_000
-        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+        async with asyncio.timeout(30), waiting(f"sqlite:///{path}") as app:
             while (halt := (await app.client.get("w0").state()).stalled) is None:
                 await asyncio.sleep(0.01)
             assert halt.since >= opened
@@ -196,12 +196,12 @@ def test_a_lost_wait_for_an_event_is_put_right_from_the_code(tmp_path: Path, cas
     path = tmp_path / "waiting.db"
 
     async def heal() -> tuple[str, int]:
-        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+        async with asyncio.timeout(30), waiting(f"sqlite:///{path}") as app:
             handle = app.client.get("w0")
             while (told := await handle.explain()).cause != "event":
                 await asyncio.sleep(0.01)
             await handle.raise_event("Go", 7)
-            return told.sentence, await handle.result(5)
+            return told.sentence, await handle.result(30)
 
     asyncio.run(begin_waiting(f"sqlite:///{path}", "idle"))
     attack(path, EVENT_WAITS[case])
@@ -221,13 +221,13 @@ def test_a_run_that_waits_for_nothing_by_its_own_code_is_left_alone(tmp_path: Pa
     async def scenario() -> object:
         async with app:
             handle = await app.client.workflow("until_cancelled").with_options(id="w0").start()
-        async with asyncio.timeout(10), app:
+        async with asyncio.timeout(30), app:
             handle = app.client.get("w0")
             await asyncio.sleep(0.3)
             state = await handle.state()
             await handle.cancel()
             with pytest.raises(WorkflowCancelled):
-                await handle.result(5)
+                await handle.result(30)
             return state.stalled
 
     assert asyncio.run(scenario()) is None
@@ -259,7 +259,7 @@ def paged(path: Path, rows: str, name: str, seconds: float) -> float:
                 await client.get("w1").raise_event("go", 7)
 
     async def go_on() -> float:
-        async with asyncio.timeout(10), parted(f"sqlite:///{path}") as app:
+        async with asyncio.timeout(30), parted(f"sqlite:///{path}") as app:
             return await app.client.get("w1").result()
 
     asyncio.run(begin())
@@ -279,7 +279,7 @@ def test_a_row_put_right_lets_its_run_go_on_at_the_next_start(tmp_path: Path) ->
     path = tmp_path / "waiting.db"
 
     async def until(stalled: bool) -> None:
-        async with asyncio.timeout(10), waiting(f"sqlite:///{path}") as app:
+        async with asyncio.timeout(30), waiting(f"sqlite:///{path}") as app:
             while ((await app.client.get("w0").state()).stalled is None) is stalled:
                 await asyncio.sleep(0.01)
 
@@ -319,14 +319,14 @@ def test_a_kept_failure_of_a_call_whose_options_are_lost_keeps_its_run_still_and
             assert (await handle.state()).stalled.reason == "turn-too-long"
 
     async def go_on() -> str:
-        async with asyncio.timeout(10), program(spins=False) as app:
+        async with asyncio.timeout(30), program(spins=False) as app:
             handle = app.client.get("w0")
             await handle.resume()
             while (halt := (await handle.state()).stalled).reason == "turn-too-long":
                 await asyncio.sleep(0.01)
             await handle.terminate()
             with pytest.raises(WorkflowTerminated):
-                await handle.result(5)
+                await handle.result(30)
             return halt.description
 
     asyncio.run(stall())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 import perdure
-from perdure import App, InstanceNotFound, wait_for_event
+from perdure import App, InstanceNotFound, set_status, wait_for_event
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_early_events_wait_and_come_in_order(run, app):
             for number in range(5):
                 await handle.raise_event("n", number)
             await handle.raise_event("go")
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [0, 1, 2, 3, 4]
 
@@ -49,7 +49,7 @@ def test_names_do_not_mind_their_case(run, app):
             handle = await listen.start()
             await handle.raise_event("aPPROVED", "one")
             await handle.raise_event("straße", "two")
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == ["one", "two"]
 
@@ -64,7 +64,7 @@ def test_data_comes_as_the_type_that_is_asked_for(run, app):
         async with app:
             handle = await listen.start()
             await handle.raise_event("vote", Vote("Ada", True))
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) is True
 
@@ -79,7 +79,7 @@ def test_several_waiters_are_served_in_their_order(run, app):
             handle = await listen.start()
             for number in range(4):
                 await handle.raise_event("n", number)
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [0, 1, 2, 3]
 
@@ -91,15 +91,17 @@ def test_a_wait_that_timed_out_takes_nothing(run, app):
             async with asyncio.timeout(0.1):
                 await wait_for_event("n", int)
         except TimeoutError:
+            set_status("late")
             return ["late", await wait_for_event("n", int)]
         return []
 
     async def scenario():
         async with app:
             handle = await listen.start()
-            await asyncio.sleep(0.3)
+            while (await handle.state()).custom_status != "late":
+                await asyncio.sleep(0.01)
             await handle.raise_event("n", 9)
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == ["late", 9]
 
@@ -116,7 +118,7 @@ def test_an_activity_raises_one_through_the_client(run, app):
 
     async def scenario():
         async with app:
-            return await (await ask.start()).result(5)
+            return await (await ask.start()).result(30)
 
     assert run(scenario) == 42
 
@@ -134,8 +136,8 @@ def test_a_workflow_raises_one_on_another(run, app):
     async def scenario():
         async with app:
             handle = await listen.start()
-            await (await tell.start(handle.id)).result(5)
-            return await handle.result(5)
+            await (await tell.start(handle.id)).result(30)
+            return await handle.result(30)
 
     assert run(scenario) == 42
 
@@ -155,7 +157,7 @@ def test_events_survive_a_cold_start_taken_or_not(run, app):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go")
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [1, 2]
 
@@ -170,7 +172,7 @@ def test_many_events_to_one_instance_all_arrive_in_order(run, app):
             handle = await listen.start(500)
             for number in range(500):
                 await handle.raise_event("n", number)
-            return await handle.result(10)
+            return await handle.result(30)
 
     assert run(scenario) == list(range(500))
 
@@ -182,7 +184,7 @@ def test_a_finished_instance_ignores_them_and_an_unknown_one_is_an_error(run, ap
     async def scenario():
         async with app:
             handle = await quick.start()
-            await handle.result(5)
+            await handle.result(30)
             await handle.raise_event("n", 1)
             with pytest.raises(InstanceNotFound):
                 await app.client.get("nobody").raise_event("n", 1)
@@ -199,7 +201,7 @@ def test_an_event_that_comes_while_the_instance_ends_is_ignored_too(run, app):
         async with app:
             handle = await listen.start()
             await asyncio.gather(*(handle.raise_event("n", number) for number in range(5)))
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == 0
 
@@ -218,6 +220,6 @@ def test_events_before_a_delayed_start_are_there_when_it_starts(run, app):
             await handle.raise_event("n", 1)
             await handle.raise_event("n", 2)
             assert (await handle.state()).status == "pending"
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [1, 2]

@@ -10,7 +10,7 @@ import pytest
 from perdure import App
 from perdure.errors import ActivityFailed, ApplicationError, WorkflowFailed
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
 
 
 class Mute(Exception):

@@ -36,7 +36,7 @@ def double(app):
 def outcome(run, app, workflow, *args):
     async def scenario():
         async with app:
-            return await (await workflow.start(*args)).result(10)
+            return await (await workflow.start(*args)).result(30)
 
     return run(scenario)
 
@@ -104,7 +104,7 @@ def test_external_events_with_and_without_timeout(run, app):
         async with app:
             handle = await main.start()
             await handle.raise_event("approval", {"by": "Ada"})
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [{"by": "Ada"}, "late"]
 
@@ -154,7 +154,7 @@ def test_custom_status_and_continue_as_new_keeping_events(run, app):
             handle = await main.start(0)
             for value in (1, 2, 3, None):
                 await handle.raise_event("add", value)
-            return await handle.result(5), (await handle.state()).custom_status
+            return await handle.result(30), (await handle.state()).custom_status
 
     assert run(scenario) == (6, "total 6")
 
@@ -176,7 +176,7 @@ def test_replay_in_the_middle_and_is_replaying(run, app, double):
         async with app:
             handle = app.client.get("x")
             await handle.raise_event("go", 1)
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [8, 1]
     assert seen == [False, True]
@@ -211,7 +211,7 @@ def test_cancel_reaches_the_generator(run, app):
             handle = await main.start()
             await handle.cancel()
             with pytest.raises(WorkflowCancelled):
-                await handle.result(5)
+                await handle.result(30)
 
     run(scenario)
     assert undone == [1]
@@ -232,8 +232,8 @@ def test_a_call_that_nobody_yields_still_runs(run, app):
 
     async def scenario():
         async with app:
-            result = await (await main.start()).result(5)
-            await asyncio.wait_for(ran.wait(), 5)
+            result = await (await main.start()).result(30)
+            await asyncio.wait_for(ran.wait(), 30)
             return result
 
     assert run(scenario) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perdure import App, wait_for_event
-from perdure.stores.contract import Append, Lease, Outcome, Turn
+from perdure.stores.contract import Batch, Outcome
 from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
@@ -39,7 +39,7 @@ def test_a_timer_due_during_a_refused_start_fires(tmp_path: Path) -> None:
         app, nap = napping(store)
         async with app:
             again = [nap.with_options(id=id, if_exists="return").start() for id in IDS]
-            return [await handle.result(10) for handle in await asyncio.gather(*again)]
+            return [await handle.result(30) for handle in await asyncio.gather(*again)]
 
     assert asyncio.run(scenario()) == ["rested"] * len(IDS)
 
@@ -71,7 +71,7 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
         async with app:
             handle = app.client.get("both")
             await handle.resume()
-            return int(await handle.result(10))
+            return int(await handle.result(30))
 
     assert asyncio.run(stalled()) == "turn-too-large"
     assert asyncio.run(resumed()) == 3_000_001
@@ -83,13 +83,11 @@ class OnceRefusing(MemoryStore):
 
     armed = False
 
-    async def commit(
-        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
-    ) -> list[Outcome]:
+    async def commit(self, batches: Sequence[Batch], token: str) -> list[Outcome]:
         if not self.armed:
-            return await super().commit(lease, turns, token, appends)
+            return await super().commit(batches, token)
         self.armed = False
-        return [Outcome.CONFLICT] * len(turns)
+        return [Outcome.CONFLICT for batch in batches for _ in batch.turns]
 
 
 def spinning(store: Any, *, is_right: bool) -> App:
@@ -122,7 +120,7 @@ def test_a_retry_of_a_stall_that_meets_a_refused_start_reaches_the_stalled_insta
 
     async def scenario() -> list[int]:
         await stall(store, IDS)
-        async with asyncio.timeout(10), spinning(store, is_right=True) as app:
+        async with asyncio.timeout(30), spinning(store, is_right=True) as app:
             main = app.client.workflow("main")
             again = [main.with_options(id=id, if_exists="return").start() for id in IDS]
             return [await handle.result() for handle in await asyncio.gather(*again)]
@@ -134,8 +132,8 @@ def test_a_retry_of_a_stall_whose_turn_is_refused_is_made_again() -> None:
     async def scenario() -> int:
         store = OnceRefusing()
         await stall(store, ["x"])
-        async with asyncio.timeout(10), spinning(store, is_right=True) as app:
-            store.armed = True
+        store.armed = True
+        async with asyncio.timeout(30), spinning(store, is_right=True) as app:
             found: int = await app.client.get("x").result()
             assert not store.armed
             return found
@@ -147,7 +145,7 @@ def test_a_resume_whose_turn_is_refused_is_made_again() -> None:
     async def scenario() -> int:
         store = OnceRefusing()
         await stall(store, ["x"])
-        async with asyncio.timeout(10), spinning(store, is_right=False) as app:
+        async with asyncio.timeout(30), spinning(store, is_right=False) as app:
             app.definitions.versions.clear()
             app.definitions.include(spinning(store, is_right=True).definitions)
             store.armed = True

@@ -6,17 +6,21 @@ import asyncio
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from perdure import App, Client, wait_for_event
-from perdure.errors import ForkedEngine, StoreOwned
+from perdure import App, Client, on_update, wait_for_event
+from perdure.engine import waiters
+from perdure.errors import ForkedEngine, PerdureError, StoreOwned, StoreRolledBack
 from perdure.history.events import ActivityCompleted, ActivityScheduled
+from perdure.scheduler import pace
 from tests.engine import ledger_app
 
 LIVES = 20
@@ -37,7 +41,7 @@ def begin(directory: Path, *words: str) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
 
 
 def wait_for(process: subprocess.Popen[str], word: str) -> None:
@@ -65,6 +69,7 @@ async def completed(url: str) -> set[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 def test_twenty_lives_that_end_by_sigkill(tmp_path, url):
     dice = random.Random(20)
@@ -97,7 +102,7 @@ async def judge(url: str, directory: Path) -> None:
     async with Client(url, app_id="ledger") as client:
         names = [f"j{number}" for number in range(ledger_app.INSTANCES)]
         for name in names:
-            assert await client.get(name).result(5) == ledger_app.expected(name)
+            assert await client.get(name).result(30) == ledger_app.expected(name)
         total = 0
         async for state in client.list():
             async for event in client.get(state.id).history():
@@ -128,21 +133,21 @@ def test_a_standby_serves_clients_and_takes_over_when_the_owner_is_killed(tmp_pa
                 handle = await client.workflow("job").with_options(id="mine").start("mine")
                 await handle.raise_event("go", "event for mine")
                 assert "mine" in [state.id async for state in client.list()]
-                assert await handle.result(20) == ledger_app.expected("mine")
+                assert await handle.result(30) == ledger_app.expected("mine")
                 late = await client.workflow("job").with_options(id="late").start("late")
                 waiting = asyncio.create_task(late.result())
                 await asyncio.sleep(0.1)
                 kill(owner)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while not standby.is_owner:
                         await asyncio.sleep(0.02)
                 await late.raise_event("go", "event for late")
-                assert await asyncio.wait_for(waiting, 20) == ledger_app.expected("late")
+                assert await asyncio.wait_for(waiting, 30) == ledger_app.expected("late")
                 for number in range(ledger_app.INSTANCES):
                     name = f"j{number}"
                     if [s async for s in client.list(text=name) if s.id == name and s.status == "running"]:
                         await client.get(name).raise_event("go", f"event for {name}")
-                        assert (await client.get(name).result(20))[:-1] == ledger_app.expected(name)[:-1]
+                        assert (await client.get(name).result(30))[:-1] == ledger_app.expected(name)[:-1]
 
         asyncio.run(scenario())
     finally:
@@ -192,7 +197,7 @@ def test_a_forked_child_that_uses_the_inherited_app_is_told_so(run, url):
             os.waitpid(child, 0)
             said = os.read(reading, 100)
             os.close(reading)
-            return said, await (await main.start()).result(5)
+            return said, await (await main.start()).result(30)
 
     assert run(scenario) == (b"PERDURE-1011", 1)
 
@@ -213,7 +218,7 @@ def test_a_client_that_was_taken_before_the_fork_is_told_so_too(run, url):
                 said = b"no error"
                 try:
                     asyncio._set_running_loop(None)
-                    asyncio.run(asyncio.wait_for(client.workflow("main").start(), 3))
+                    asyncio.run(asyncio.wait_for(client.workflow("main").start(), 30))
                 except ForkedEngine as error:
                     said = error.code.encode()
                 except BaseException as error:  # noqa: BLE001 the parent judges what it was
@@ -231,11 +236,9 @@ def test_a_client_that_was_taken_before_the_fork_is_told_so_too(run, url):
 
 
 def test_who_waits_on_a_standby_hears_what_the_owner_finished_just_before_it_left(run, url, monkeypatch):
-    from perdure.engine import operations
-
     # because the takeover shall come between two looks
-    for name in ("RESULT_POLL_SECONDS", "RESULT_POLL_SECONDS_MAX"):
-        monkeypatch.setattr(operations, name, 600.0)
+    for module, name in ((pace, "LOOK_SECONDS"), (pace, "LOOK_SECONDS_MAX"), (waiters, "LOOK_SECONDS_MAX")):
+        monkeypatch.setattr(module, name, 600.0)
 
     def program() -> App:
         app = App("relay", store=url)
@@ -256,8 +259,53 @@ def test_who_waits_on_a_standby_hears_what_the_owner_finished_just_before_it_lef
             await asyncio.sleep(0.2)
             there = first.client.get(handle.id)
             await there.raise_event("go", 42)
-            assert await there.result(5) == 42
+            assert await there.result(30) == 42
             await first.close()
-            return await asyncio.wait_for(waiting, 5)
+            return await asyncio.wait_for(waiting, 30)
 
     assert run(scenario) == 42
+
+
+@pytest.mark.parametrize("how", ["replaced", "copied back"])
+def test_who_waits_when_the_store_becomes_an_older_one_is_told(run, url, tmp_path, how):
+    app = App("relay", store=url)
+    path, copy = tmp_path / "app.db", tmp_path / "copy.db"
+
+    @app.workflow
+    async def main() -> int:
+        @on_update("never")
+        async def never(data: int) -> None:
+            await wait_for_event("never")
+
+        return await wait_for_event("go", int)
+
+    def back_up(source: Path, target: Path) -> None:
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+
+    async def scenario():
+        async with app:
+            await main.with_options(id="before").start()
+        back_up(path, copy)
+        await app.open()
+        try:
+            handle = await main.with_options(id="x").start()
+            asked = [
+                asyncio.create_task(handle.result()),
+                asyncio.create_task(handle.update("never", 1)),
+                asyncio.create_task(app.client.get("before").result()),
+            ]
+            await asyncio.sleep(0.2)  # so that all three wait
+            if how == "replaced":
+                os.replace(copy, path)
+            else:
+                back_up(copy, path)
+            with suppress(PerdureError):  # because it may be this very commit that finds out
+                await handle.raise_event("go", 1)
+            async with asyncio.timeout(30):
+                return [type(error) for error in await asyncio.gather(*asked, return_exceptions=True)]
+        finally:
+            with suppress(StoreRolledBack):
+                await app.close()
+
+    assert run(scenario) == [StoreRolledBack] * 3

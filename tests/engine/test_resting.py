@@ -32,17 +32,17 @@ async def begin(app: App, at: datetime | None = None) -> list[Any]:
 
 async def loads(app: App) -> int:
     """How many loads it takes to look for mail some times."""
-    (shard,) = app._engine.owned.values()
+    (shard,) = app._life.engine.owned.values()
     for _ in range(LOOKS):  # because those that leave memory as they stall are loaded once more
-        await look(shard.host)
+        await look(app, shard.host)
     before = shard.host.loads
     for _ in range(LOOKS):
-        await look(shard.host)
+        await look(app, shard.host)
     return shard.host.loads - before
 
 
-async def look(host: hosts.Host) -> None:
-    await host._mail_round()
+async def look(app: App, host: hosts.Host) -> None:
+    await app._life.engine._feed._mail_round()
     await host.settle(5)
 
 
@@ -57,12 +57,12 @@ def test_stalled_instances_beyond_the_bound_rest_and_go_on_with_code(run, url):
             await begin(app)
             await all_stalled(app)
             loaded = await loads(app)
-            (shard,) = app._engine.owned.values()
+            (shard,) = app._life.engine.owned.values()
             before = shard.host.loads
             await asyncio.gather(*(app.client.get(f"i{n}").terminate() for n in range(3)))
             ended = [(await app.client.get(f"i{n}").state()).status for n in range(3)]
         async with program(url, has_code=True) as app:
-            results = [await app.client.get(f"i{n}").result(10) for n in range(3, COUNT)]
+            results = [await app.client.get(f"i{n}").result(30) for n in range(3, COUNT)]
         return loaded, before, ended, results
 
     loaded, before, ended, results = run(scenario)
@@ -76,7 +76,7 @@ def test_instances_that_start_later_rest_and_start_in_time(run, url):
     async def scenario():
         async with program(url, has_code=True) as app:
             handles = await begin(app, datetime.now(UTC) + timedelta(seconds=2))
-            return await loads(app), [await handle.result(10) for handle in handles]
+            return await loads(app), [await handle.result(30) for handle in handles]
 
     loaded, results = run(scenario)
     assert loaded == 0
@@ -89,7 +89,7 @@ def test_mail_from_elsewhere_wakes_one_that_rests(run, url):
             await begin(app)
             await all_stalled(app)
             await loads(app)
-            (shard,) = app._engine.owned.values()
+            (shard,) = app._life.engine.owned.values()
             before = shard.host.loads
             other = App("resting", store=url, standby=True)
             async with other:
@@ -112,7 +112,7 @@ def test_what_is_no_longer_remembered_is_only_loaded_again(run, url, monkeypatch
             await all_stalled(app)
             loaded = await loads(app)
         async with program(url, has_code=True) as app:
-            return loaded, [await app.client.get(f"i{n}").result(10) for n in range(COUNT)]
+            return loaded, [await app.client.get(f"i{n}").result(30) for n in range(COUNT)]
 
     loaded, results = run(scenario)
     assert loaded > 0

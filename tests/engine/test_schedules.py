@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 import perdure
-from perdure import App, ScheduleExists, ScheduleNotFound, Status, wait_for_event, workflow_context
+from perdure import App, Queue, ScheduleExists, ScheduleNotFound, Status, wait_for_event, workflow_context
 from perdure.engine.engine import Engine
 from perdure.errors import AlreadyRegistered, InstanceNotFound, InvalidArgument
 from perdure.scheduler.ticks import ticks
@@ -63,7 +63,7 @@ class World:
         await engine.open()
         client = Client(engine.operations)
         client._clock = self.clock
-        app._client, app._pid = client, os.getpid()
+        app.lodge(SimpleNamespace(client=client, definitions=app.definitions, writer=client.writer))
         try:
             yield client
         finally:
@@ -246,7 +246,7 @@ def test_pause_resume_trigger_update_and_delete(app, report):
             paused = await schedule.describe()
             handle = await schedule.trigger()
             with pytest.raises(perdure.WorkflowFailed):
-                await handle.result(5)  # because a triggered run has no tick to format
+                await handle.result(30)  # because a triggered run has no tick to format
             await schedule.resume()
             await asyncio.sleep(HOUR + MINUTE)
             resumed = await schedule.describe()
@@ -408,6 +408,80 @@ def test_ticks_before_an_update_run_with_what_was_asked_until_then(app, report):
 
 def _unknown(name):
     raise InvalidArgument(f"time zone {name!r} is not known here")
+
+
+def test_runs_wait_for_the_slots_of_their_workflow_s_queue(app):
+    inside = [0, 0]
+
+    @app.workflow(queue=Queue("one", concurrency=1))
+    async def slow() -> None:
+        inside[0] += 1
+        inside[1] = max(inside)
+        await asyncio.sleep(2.5 * HOUR)
+        inside[0] -= 1
+
+    async def scenario(world):
+        async with world.node(app) as client:
+            schedule = await slow.with_schedule("hourly", every=HOUR, overlap="allow").create()
+            await asyncio.sleep(10.5 * HOUR)
+            waiting = await names(client, status="pending")
+            await schedule.pause()
+            while (await schedule.describe()).running:
+                await asyncio.sleep(HOUR)
+            return len(waiting), await schedule.describe(), await client.queues()
+
+    waiting, state, queues = in_virtual_time(scenario)
+    assert inside == [0, 1]
+    assert (waiting, state.started, queues) == (6, 10, [])
+
+
+def test_a_tick_that_waits_for_a_slot_gives_way_to_the_next_one(app):
+    began = []
+
+    @app.workflow(queue=Queue("one", concurrency=1))
+    async def slow(name: str) -> None:
+        began.append(name)
+        await wait_for_event("go")
+
+    async def scenario(world):
+        async with world.node(app) as client:
+            holder = await slow.with_options(id="holder").start("holder")
+            schedule = await slow.with_schedule("hourly", every=HOUR, overlap="cancel").create("tick")
+            await asyncio.sleep(3.5 * HOUR)
+            canceled = await names(client, status="canceled")
+            await holder.raise_event("go")
+            await asyncio.sleep(1)
+            return len(canceled), list(began), await schedule.describe()
+
+    canceled, started, state = in_virtual_time(scenario)
+    assert (canceled, started, state.started) == (2, ["holder", "tick"], 3)
+
+
+def test_ticks_start_the_latest_version_and_runs_stay_on_theirs(app):
+    async def named(version: str) -> str:
+        await asyncio.sleep(90 * 60)
+        return version
+
+    @app.workflow(name="report", version="1")
+    async def report_1() -> str:
+        return await named("one")
+
+    newer = App("test", store="memory:").include(report_1)
+
+    @newer.workflow(name="report", version="2")
+    async def report_2() -> str:
+        return await named("two")
+
+    async def scenario(world):
+        async with world.node(app):
+            await report_1.with_schedule("hourly", every=HOUR, overlap="allow").create()
+            await asyncio.sleep(1.5 * HOUR)
+        async with world.node(newer) as client:
+            await asyncio.sleep(3 * HOUR)
+            finished = await names(client, status="completed")
+            return [(await client.get(id).result(), (await client.get(id).state()).version) for id in finished]
+
+    assert in_virtual_time(scenario) == [("one", "1"), ("two", "2")]
 
 
 def test_declared_schedules_are_made_and_changed_when_the_app_opens(tmp_path, run):

@@ -13,7 +13,7 @@ import perdure
 from perdure import App, Retry, WorkflowFailed, WorkflowTerminated, activity_context, wait_for_event
 
 
-async def stalled(handle, seconds=8.0):
+async def stalled(handle, seconds=30.0):
     """The reason for which an instance stands still, as soon as it does."""
     async with asyncio.timeout(seconds):
         while (halt := (await handle.state()).stalled) is None:
@@ -40,7 +40,7 @@ def test_an_unknown_workflow_waits_for_code_and_keeps_its_mail(run, url):
             assert [event async for event in handle.history()] == []
         async with new:
             handle = new.client.get("x")
-            result = await handle.result(5)
+            result = await handle.result(30)
             return halt, told, result, (await handle.state()).stalled
 
     halt, told, result, after = run(scenario)
@@ -61,7 +61,7 @@ def test_a_stalled_instance_can_be_terminated_and_purged(run, url):
             await stalled(handle)
             await handle.terminate("no")
             with pytest.raises(WorkflowTerminated):
-                await handle.result(5)
+                await handle.result(30)
             return await handle.purge()
 
     assert run(scenario) == 1
@@ -108,7 +108,7 @@ def test_non_determinism_names_event_history_request_and_line_and_goes_on_when_r
         async with right:
             handle = right.client.get("x")
             await handle.resume()
-            return halt, told, before, await handle.result(5)
+            return halt, told, before, await handle.result(30)
 
     halt, told, before, result = run(scenario)
     assert halt.reason == "non-determinism"
@@ -157,7 +157,7 @@ def test_other_code_is_tried_again_at_the_start_without_being_asked(run, url):
             await stalled(handle)
         app = program(True)
         async with app:
-            return await app.client.get("x").result(5)
+            return await app.client.get("x").result(30)
 
     assert run(scenario) == 42
 
@@ -239,7 +239,7 @@ def test_an_input_that_no_longer_fits_stalls_and_recovers(run, url):
         async with app:
             handle = app.client.get("x")
             await handle.resume()
-            return halt, await handle.result(5)
+            return halt, await handle.result(30)
 
     halt, result = run(scenario)
     assert halt.reason == "payload-not-decodable"
@@ -278,7 +278,7 @@ def test_a_result_that_no_longer_fits_stalls_even_if_the_code_catches_everything
             handle = app.client.get("x")
             await handle.raise_event("go", "on")
             await handle.resume()
-            return halt, await handle.result(5)
+            return halt, await handle.result(30)
 
     halt, result = run(scenario)
     assert halt.reason == "payload-not-decodable"
@@ -316,7 +316,7 @@ def test_a_payload_over_the_limit_stalls_its_workflow_and_not_the_store(run, url
         async with app:
             handle = await main.start(9 * 1024 * 1024)
             halt = await stalled(handle)
-            fine = await (await main.start(1_000)).result(5)
+            fine = await (await main.start(1_000)).result(30)
             with pytest.raises(perdure.errors.PayloadTooLarge, match="bound"):
                 await handle.raise_event("n", "x" * 9 * 1024 * 1024)
             return halt, fine
@@ -352,7 +352,7 @@ def test_a_history_beyond_its_bound_stalls_and_goes_on_with_a_higher_one(run, ur
         async with app:
             handle = app.client.get("x")
             await handle.resume()
-            return halt, await handle.result(5)
+            return halt, await handle.result(30)
 
     halt, result = run(scenario)
     assert halt.reason == "history-too-long"
@@ -403,7 +403,7 @@ def test_results_that_come_while_it_stands_still_are_kept_and_not_made_again(run
         async with app:
             handle = app.client.get("x")
             await handle.resume()  # because the source of the function is the same, only what it closes over differs
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == 3
     assert ran == [1, 1, 2]
@@ -412,6 +412,7 @@ def test_results_that_come_while_it_stands_still_are_kept_and_not_made_again(run
 # -- poison --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 def test_three_poison_programs_harm_none_of_a_hundred_neighbours(run, url):
     app = App("stall", store=url)
@@ -455,11 +456,11 @@ def test_three_poison_programs_harm_none_of_a_hundred_neighbours(run, url):
             ]
             await asyncio.sleep(0)
             second = [await healthy.start(x) for x in range(50, 100)]
-            results = [await handle.result(25) for handle in (*first, *second)]
+            results = [await handle.result(30) for handle in (*first, *second)]
             await asyncio.gather(*starts)
             halts = [await stalled(handle) for handle in poison]
             with pytest.raises(WorkflowFailed) as caught:
-                await app.client.get("blocked").result(25)
+                await app.client.get("blocked").result(30)
             return results, halts, caught.value, [await app.client.get(h.id).explain() for h in poison]
 
     results, halts, error, told = run(scenario)
@@ -490,11 +491,12 @@ def test_a_turn_that_did_not_end_can_be_terminated_and_does_not_run_again_by_its
             await asyncio.sleep(1.3)
             seen = len(passes)
             await handle.resume()
-            await asyncio.sleep(0.3)
+            while len(passes) == seen:
+                await asyncio.sleep(0.01)
             again = len(passes)
             await handle.terminate()
             with pytest.raises(WorkflowTerminated):
-                await handle.result(5)
+                await handle.result(30)
             return seen, again
 
     assert run(scenario) == (1, 2)

@@ -39,6 +39,7 @@ def known(directory: Path, name: str) -> int:
     return max((int(line) for line in path.read_text().splitlines() if line), default=0) if path.exists() else 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_streams_of_a_process_that_is_killed_again_and_again(tmp_path, url):
     dice = random.Random(8)
@@ -47,7 +48,7 @@ def test_streams_of_a_process_that_is_killed_again_and_again(tmp_path, url):
         process = begin(tmp_path)
         time.sleep(dice.uniform(0.05, 0.3))
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
         found = asyncio.run(stored(url))
         for name in NAMES:
             assert found[name] == list(range(len(found[name])))
@@ -60,5 +61,5 @@ def test_streams_of_a_process_that_is_killed_again_and_again(tmp_path, url):
         assert process.stdout.readline() == "finished\n"
     finally:
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert asyncio.run(stored(url)) == {name: list(range(ITEMS)) for name in NAMES}

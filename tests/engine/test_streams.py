@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from perdure import (
+    ActivityFailed,
     App,
     Client,
     Codec,
@@ -24,7 +25,7 @@ from perdure.engine import outlet
 from perdure.engine.outlet import STREAM_AHEAD_MAX
 from perdure.errors import InstanceNotFound, InvalidArgument
 from perdure.sdk.streams import STREAM_PAGE, StreamState
-from perdure.stores.contract import Lease, Outcome
+from perdure.stores.contract import Outcome
 from perdure.stores.memory import MemoryStore
 
 
@@ -62,7 +63,7 @@ def test_a_reader_gets_each_item_live_typed_and_until_the_call_ends(run, url):
             await asyncio.sleep(0.05)
             assert not first.done()
             gates[0].set()
-            assert await asyncio.wait_for(first, 5) == Token("t0")
+            assert await asyncio.wait_for(first, 30) == Token("t0")
             assert (early.run, early.call, early.offset) == (1, 1, 1)
             assert await listed(handle.stream(tokens, follow=False)) == [Token("t0")]
             assert await handle.streams() == [StreamState(run=1, call=1, name="tokens", items=1, is_open=True)]
@@ -144,21 +145,26 @@ def test_a_def_generator_has_one_thread_and_is_closed_in_it(run, url):
             closed.set()
 
     @app.workflow
-    async def main(count: int) -> int:
-        async with asyncio.timeout(0.3):
-            return await rows(count)
+    async def main(count: int, is_endless: bool) -> int:
+        call = asyncio.ensure_future(rows(count))
+        if is_endless:
+            await wait_for_event("enough")
+        async with asyncio.timeout(0 if is_endless else None):
+            return await call
 
     async def scenario():
         async with app:
-            handle = await main.start(50)
+            handle = await main.start(50, False)
             assert await listed(handle.stream(rows)) == list(range(50))
             assert await handle.result() == 50
             assert len(threads) == 1
             closed.clear()
-            endless = await main.start(10**9)
+            endless = await main.start(10**9, True)
+            assert await anext(endless.stream(rows)) == 0
+            await endless.raise_event("enough")
             with pytest.raises(WorkflowFailed, match="TimeoutError"):
                 await endless.result()
-            assert await asyncio.to_thread(closed.wait, 5)
+            assert await asyncio.to_thread(closed.wait, 30)
             items = await listed(endless.stream(rows))
             assert items == list(range(len(items))) != []
 
@@ -206,9 +212,9 @@ class Slow(MemoryStore):
 
     seconds = 0.02
 
-    async def commit(self, lease, turns, token, appends=()):
+    async def commit(self, batches, token):
         await asyncio.sleep(self.seconds)
-        return await super().commit(lease, turns, token, appends)
+        return await super().commit(batches, token)
 
 
 def test_a_generator_is_held_while_too_many_of_its_items_are_not_durable(run):
@@ -238,13 +244,16 @@ def test_items_of_a_call_that_was_given_up_meanwhile_are_refused_by_the_store(ru
     outcomes: list[Outcome] = []
 
     class Witnessed(Slow):
-        async def commit(self, lease: Lease, turns, token, appends=()):
-            found = await super().commit(lease, turns, token, appends)
-            outcomes.extend(found[len(turns) :])
+        async def commit(self, batches, token):
+            if any(turn.closed for turn in batches[0].turns):
+                go.set()
+                await asyncio.sleep(0.2)  # in which the item comes
+            found = await super().commit(batches, token)
+            outcomes.extend(found[len(batches[0].turns) :])
             return found
 
-    app = App("streams", store=Witnessed())
     go = asyncio.Event()
+    app = App("streams", store=Witnessed())
 
     @app.activity
     async def late() -> AsyncIterator[int]:
@@ -264,10 +273,7 @@ def test_items_of_a_call_that_was_given_up_meanwhile_are_refused_by_the_store(ru
         async with app:
             handle = await main.start()
             assert await anext(handle.stream(late)) == 1
-            giving_up = asyncio.create_task(handle.raise_event("give up"))
-            await asyncio.sleep(Slow.seconds / 2)
-            go.set()
-            await giving_up
+            await handle.raise_event("give up")
             assert await handle.result() == "given up"
             return await listed(handle.stream(late))
 
@@ -324,14 +330,15 @@ def test_an_item_that_cannot_be_stored_fails_the_call_and_keeps_what_came_before
     assert run(scenario) == [1]
 
 
+@pytest.mark.long
 def test_items_are_signs_of_life(run):
     app = App("streams", store="memory:")
 
-    @app.activity(heartbeat_timeout=0.6)
+    @app.activity(heartbeat_timeout=3)
     async def ticking(count: int) -> AsyncIterator[int]:
         for number in range(count):
             yield number
-            await asyncio.sleep(0.1 if number < 9 else 30)
+            await asyncio.sleep(0.5 if number < 9 else 60)
 
     @app.workflow
     async def main(count: int) -> int:
@@ -533,3 +540,131 @@ def test_items_are_packed_as_all_payloads_are(run, tmp_path, url):
     assert run(scenario) == ["plaintext", "more"]
     assert seen == [None, "plaintext"]
     assert not any(b"plaintext" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error, told", [(GeneratorExit, "RuntimeError"), (asyncio.CancelledError, "CancelledError")])
+def test_a_generator_that_raises_what_only_loops_raise_has_failed(run, error, told):
+    app = App("odd", store="memory:")
+
+    @app.activity(retry=Retry(max_attempts=1))
+    async def odd() -> AsyncIterator[int]:
+        yield 1
+        raise error
+
+    @app.activity(retry=Retry(max_attempts=1))
+    def odd_in_thread() -> Iterator[int]:
+        yield 1
+        raise error
+
+    @app.workflow
+    async def main() -> list[str]:
+        types = []
+        for activity in (odd, odd_in_thread):
+            try:
+                await activity()
+            except ActivityFailed as failed:
+                types.append(failed.type)
+        return types
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            return await handle.result(30)
+
+    assert run(scenario) == [error.__name__, told]
+
+
+@pytest.mark.parametrize("codec", [None, Codec(keys=KeyRing({"a": bytes(32)}))])
+def test_an_activity_has_items_beside_its_result(run, url, codec):
+    app = App("streams", store=url, codec=codec)
+    ended = asyncio.Event()
+
+    @app.activity(stream=True, retry=Retry(max_attempts=2, initial_interval=0.01))
+    async def think(question: str) -> str:
+        context = activity_context()
+        await context.put(f"attempt {context.attempt} after {context.stream_offset}")
+        if context.attempt == 1:
+            raise ConnectionError("the model hung up")
+        await context.put("word")
+        await ended.wait()
+        return f"{question}!"
+
+    @app.workflow
+    async def main() -> str:
+        return await think("why")
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            reader = handle.stream("think", str)
+            live = [await asyncio.wait_for(anext(reader), 30) for _ in range(3)]
+            ended.set()
+            assert await listed(reader) == []
+            return live, await handle.result()
+
+    assert run(scenario) == (["attempt 1 after 0", "attempt 2 after 1", "word"], "why!")
+
+
+def test_what_is_put_beside_a_result_is_durable_before_it(run):
+    """A reader that comes after the result, and does not wait, finds all items."""
+    app = App("streams", store="memory:")
+
+    @app.activity(stream=True)
+    async def count(numbers: int) -> int:
+        for number in range(numbers):
+            await activity_context().put(number)
+        return numbers
+
+    @app.workflow
+    async def main() -> int:
+        return await count(3 * STREAM_AHEAD_MAX)
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            total = await handle.result()
+            return await listed(handle.stream("count", int, follow=False)) == list(range(total))
+
+    assert run(scenario)
+
+
+def test_an_activity_without_a_stream_takes_no_items(run):
+    app = App("streams", store="memory:")
+
+    @app.activity
+    async def plain() -> None:
+        await activity_context().put(1)
+
+    @app.workflow
+    async def main() -> None:
+        await plain()
+
+    async def scenario():
+        async with app:
+            await (await main.start()).result()
+
+    with pytest.raises(WorkflowFailed, match=r"make it with @app\.activity"):
+        run(scenario)
+
+
+def test_a_plain_def_cannot_put_items_beside_its_result():
+    app = App("streams", store="memory:")
+    with pytest.raises(InvalidArgument, match="yield instead"):
+
+        @app.activity(stream=True)
+        def think() -> str:
+            return ""
+
+
+def test_an_activity_with_a_stream_runs_where_its_run_is():
+    app = App("streams", store="memory:")
+
+    @app.activity(stream=True)
+    async def think() -> str:
+        return ""
+
+    @app.activity
+    async def plain() -> str:
+        return ""
+
+    assert app.definitions.movable == {"plain"}

@@ -78,7 +78,7 @@ def counter(app):
 
 async def put_away(app: App, *ids: str) -> None:
     """Evict instances, so that the next message replays them."""
-    host = next(iter(app._engine.owned.values())).host
+    host = next(iter(app._life.engine.owned.values())).host
     for id in ids:
         actor = host.get(id)
         assert actor is not None
@@ -96,7 +96,7 @@ def test_a_query_reads_what_was_set_last(run, app, counter):
             await handle.update(add, 2)
             assert await handle.query(Progress) == Progress(7)
             await handle.raise_event(finish, True)
-            assert await handle.result(5) == 7
+            assert await handle.result(30) == 7
             assert await handle.query(Progress) == Progress(7)
             with pytest.raises(InstanceNotFound):
                 await app.client.get("nobody").query()
@@ -200,7 +200,7 @@ def test_a_stricter_validator_does_not_judge_history(run, url):
             with pytest.raises(UpdateRefused):
                 await handle.update("keep", 51)
             await handle.raise_event("finish")
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == [50]
 
@@ -233,7 +233,7 @@ def test_an_update_from_beside_the_owner_is_answered_through_the_store(run, app,
                 with pytest.raises(UpdateFailed, match="thirteen"):
                     await handle.update(add, 13, timeout=10)
                 await handle.raise_event(finish, True)
-                await handle.result(10)
+                await handle.result(30)
                 with pytest.raises((UpdateNotAnswered, PerdureError)):
                     await handle.update(add, 4, timeout=10)
 
@@ -268,7 +268,7 @@ def test_an_early_update_waits_for_its_handler(run, app):
                 await asked[1]
             await put_away(app, "l")
             await handle.raise_event("finish")
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == "done"
 
@@ -286,7 +286,7 @@ def test_an_update_that_a_suspended_run_gets_is_judged_after_the_resume(run, app
                 await bad
             await put_away(app, "c")
             await handle.raise_event(finish, True)
-            return await handle.result(5)
+            return await handle.result(30)
 
     assert run(scenario) == 5
 
@@ -331,7 +331,7 @@ def test_unanswered_updates_go_to_the_next_generation(run, app):
             asked = asyncio.create_task(handle.update("which"))
             await asyncio.sleep(0.05)
             await handle.raise_event("next")
-            assert await asyncio.wait_for(asked, 5) == 2
+            assert await asyncio.wait_for(asked, 30) == 2
 
     run(scenario)
 
@@ -425,7 +425,7 @@ def test_what_is_wrong_is_said(run, app, counter):
         async with app:
             for workflow, error in ((twice, AlreadyRegistered), (odd, InvalidArgument)):
                 with pytest.raises(perdure.WorkflowFailed, match=error.__name__):
-                    await (await workflow.start()).result(5)
+                    await (await workflow.start()).result(30)
             handle = await counter.start()
             for wrong in ({"id": ""}, {"timeout": -1}):
                 with pytest.raises(InvalidArgument):

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from perdure.clock import Clock
+from perdure.actors.docket import Docket, Taken
+from perdure.clock import SECOND, Clock
 from perdure.errors import Fenced, StoreError, StoreFull, StoreUnavailable
-from perdure.stores.contract import Append, Head, Lease, Outcome, Store, Turn
+from perdure.stores.contract import Append, Batch, Head, Lease, Outcome, Status, Store, Turn
+from perdure.telemetry.metrics import Metrics
 
 log = logging.getLogger("perdure")
 TURNS_PER_COMMIT_MAX = 1_000
 """Bound of one transaction: more turns wait for the next."""
 APPENDS_PER_COMMIT_MAX = 1_000
 """Likewise of streams that get items in it."""
-PENDING_TURNS_MAX = 100_000
-"""Bound of turns that wait for a commit; see `Committer.is_full`."""
 FULL_PAUSE_SECONDS = 0.5
 """Between tries to commit to a store that has no room. New instances are refused, turns of others wait."""
 RETRY_SECONDS_MAX = 1.0
@@ -27,132 +26,213 @@ RETRY_SECONDS_MAX = 1.0
 UNKNOWN_TRIES_MAX = 5
 """How often an unknown outcome is asked for before the lease is given up and recovery decides."""
 
-Settled = Callable[[Outcome], None]
+REFUSED = (Outcome.CONFLICT, Outcome.EXISTS)
+"""The condition of what was to be written did not hold."""
+
 T = TypeVar("T")
 
 
 class Committer:
-    """Writes the turns of one lease, one transaction at a time. `lost` is called once if the lease must be given up."""
+    """Writes what is decided under all leases of a node, one transaction at a time."""
 
-    def __init__(self, store: Store, lease: Lease, clock: Clock, lost: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics | None = None) -> None:
         self.commits = 0
         self.turns = 0
         self._store = store
-        self._lease = lease
         self._clock = clock
-        self._lost = lost
-        self._pending: deque[tuple[Turn, Settled]] = deque()
-        self._appends: deque[tuple[Append, Settled]] = deque()
+        self._metrics = metrics
+        self._dockets: list[Docket] = []
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._in_flight = 0
+        self._full_since: int | None = None
+        self._began: int | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="perdure-committer")
-
-    def submit(self, turn: Turn, settled: Settled) -> None:
-        """Queue a turn; `settled` hears its outcome once that is known. Turns of one instance go one by one."""
-        self._pending.append((turn, settled))
-        self._work.set()
-
-    def append(self, append: Append, settled: Settled) -> None:
-        """Queue items likewise. Those of one call go one by one; a turn that is queued later is written later."""
-        self._appends.append((append, settled))
-        self._work.set()
+    def docket(self, lease: Lease, lost: Callable[[str], None]) -> Docket:
+        """Where to put what is to be written under the lease, until the docket is stopped or abandoned."""
+        docket = Docket(lease, lost, self._work.set)
+        self._dockets.append(docket)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="perdure-committer")
+        return docket
 
     @property
-    def is_full(self) -> bool:
-        return len(self._pending) >= PENDING_TURNS_MAX
+    def full_since(self) -> int | None:
+        """Since when something waits for room in the store, microseconds since 1970 UTC; None: nothing does."""
+        return None if all(docket.is_idle for docket in self._dockets) else self._full_since
 
     @property
-    def is_idle(self) -> bool:
-        return not self._pending and not self._appends and not self._in_flight
+    def committing_since(self) -> int | None:
+        """Since when the commit that is under way has been, with all of its tries, microseconds since 1970 UTC."""
+        return self._began
 
-    async def stop(self, seconds: float) -> None:
-        """Commit what is queued, as far as the store takes it within `seconds`, then end."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + seconds
-        while not self.is_idle and self._task is not None and not self._task.done() and now() < deadline:
-            await asyncio.sleep(0.001)
-        await self.abandon()
-
-    async def abandon(self) -> None:
-        """End without committing what is queued."""
+    async def stop(self) -> None:
+        """End without committing anything more."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
-        pending, appends, work = self._pending, self._appends, self._work
         while True:
-            if not pending and not appends:
-                work.clear()
-                await work.wait()
-            # the appends first, because a turn that was queued before an append may wait for the next commit
-            appended = _taken(appends, APPENDS_PER_COMMIT_MAX) if appends else []
-            batch = _taken(pending, TURNS_PER_COMMIT_MAX)
-            self._in_flight = len(batch) + len(appended)
-            outcomes = await self._commit([turn for turn, _ in batch], [append for append, _ in appended])
-            if outcomes is None:
-                return
+            taken = self._take()
+            if not taken:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            self._began = self._clock.now()
+            try:
+                await self._commit(list(taken))
+            except Exception:
+                log.exception("a commit of %d parts failed in a way that it must not", sum(map(len, taken)))
+                for part in taken:
+                    part.give_up("what was decided could not be written")
+            self._began = None
             self.commits += 1
-            self.turns += len(batch)
-            _settle(pending, batch, outcomes[: len(batch)])
-            if appended:
-                _settle(appends, appended, outcomes[len(batch) :])
-            self._in_flight = 0
 
-    async def _commit(self, turns: list[Turn], appends: list[Append]) -> Sequence[Outcome | None] | None:
-        """The outcome of each turn and append (None: try it again); None if the lease is lost."""
+    def _take(self) -> list[Taken]:
+        """The next transaction. Who gave last stands behind all others, so that no docket waits for ever."""
+        turns_left, appends_left = TURNS_PER_COMMIT_MAX, APPENDS_PER_COMMIT_MAX
+        taken: list[Taken] = []
+        waiting: list[Docket] = []
+        for docket in self._dockets:
+            if not docket.is_open:
+                continue
+            if docket.is_empty or turns_left <= 0 or appends_left <= 0:
+                waiting.append(docket)
+                continue
+            part = docket.take(turns_left, appends_left)
+            turns_left -= len(part.turns)
+            appends_left -= len(part.appends)
+            taken.append(part)
+        self._dockets = waiting + [part.docket for part in taken]
+        return taken
+
+    async def _commit(self, taken: list[Taken]) -> None:
+        """Write all of it and tell the outcomes; what belongs to a lease that is lost is given up."""
         pause = 0.0
-        while True:
+        is_repeated = False
+        while taken:
             token = self._clock.token()
             try:
-                outcomes = await self._store.commit(self._lease, turns, token, appends)
+                outcomes = await self._written([part.batch() for part in taken], token)
             except StoreUnavailable as error:
-                log.warning("commit of %d turns: %s", len(turns), error)
-                happened = await self._answered(partial(self._store.settle_unknown, self._lease, token))
-                if happened:
-                    return await self._read_back(turns, appends)
-                if self._task is None:
-                    return None
+                log.warning("commit of %d turns: %s", sum(map(len, taken)), error)
+                taken = await self._not_written(taken, token)
+                is_repeated = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause + 0.01, RETRY_SECONDS_MAX)
-                continue
             except StoreFull as error:
-                log.warning("commit of %d turns: %s; trying again until there is room", len(turns), error)
+                log.warning("commit of %d turns: %s; trying again until there is room", sum(map(len, taken)), error)
+                self._full_since = self._full_since or self._clock.now()
                 await asyncio.sleep(FULL_PAUSE_SECONDS)
-                return [Outcome.NO_ROOM if turn.expected is None else None for turn in turns] + [None] * len(appends)
+                for part in taken:
+                    part.settle(_without_room(part))
+                return
             except StoreError as error:
-                self._give_up(f"the store refused a commit: {error}")
+                for part in taken:
+                    part.give_up(f"the store refused a commit: {error}")
+                return
+            except Exception:  # noqa: BLE001 because whatever it is that one of them causes, the others are written
+                await self._one_by_one(taken, is_repeated=is_repeated)
+                return
+            else:
+                self._full_since = None
+                await self._settle(taken, outcomes, is_repeated=is_repeated)
+                return
+
+    async def _written(self, batches: list[Batch], token: str) -> Sequence[Outcome]:
+        """One transaction, timed."""
+        metrics = self._metrics
+        if metrics is None:
+            return await self._store.commit(batches, token)
+        time = asyncio.get_running_loop().time
+        began = time()
+        try:
+            outcomes = await self._store.commit(batches, token)
+        except BaseException:
+            metrics.commits.of("failed").observe(round((time() - began) * SECOND))
+            raise
+        metrics.committed(self._clock.now(), round((time() - began) * SECOND), batches)
+        return outcomes
+
+    async def _settle(self, taken: list[Taken], outcomes: Sequence[Outcome], *, is_repeated: bool = False) -> None:
+        begin = 0
+        taken.reverse()
+        while taken:
+            part = taken.pop()
+            own = outcomes[begin : begin + len(part)]
+            begin += len(part)
+            self.turns += len(part.turns)
+            if own[0] == Outcome.FENCED:
+                part.give_up("another node holds the shard now")
+            else:
+                part.settle(await self._recognised(part, part.batch(), own) if is_repeated else own)
+
+    async def _one_by_one(self, taken: list[Taken], *, is_repeated: bool) -> None:
+        """Commit each turn and append alone, to find the one that cannot be written."""
+        for part in taken:
+            batches = [Batch(part.lease, [], [append]) for append, _ in part.appends]
+            appended = [await self._alone(part, batch, is_repeated=is_repeated) for batch in batches]
+            batches = [Batch(part.lease, [turn]) for turn, _ in part.turns]
+            written = [await self._alone(part, batch, is_repeated=is_repeated) for batch in batches]
+            part.settle(written + appended)
+
+    async def _alone(self, part: Taken, batch: Batch, *, is_repeated: bool) -> Outcome | None:
+        """What becomes of a batch of one turn or one append; None if it has to be tried again, or the lease is lost."""
+        pause = 0.0
+        while part.docket.is_open:
+            token = self._clock.token()
+            try:
+                (outcome,) = await self._written([batch], token)
+            except StoreUnavailable:
+                happened = await self._happened(part, token)
+                if happened:
+                    return next(iter(await self._read_back(part, batch)), None)
+                is_repeated = True
+                await asyncio.sleep(pause)
+                pause = min(2 * pause + 0.01, RETRY_SECONDS_MAX)
+            except StoreFull:
                 return None
+            except StoreError as error:
+                part.give_up(f"the store refused a commit: {error}")
             except Exception:
-                if len(turns) + len(appends) > 1:
-                    return await self._one_by_one(turns, appends)
-                log.exception("what %r was to keep cannot be written", turns[0].id if turns else appends[0].id)
-                return [Outcome.UNWRITABLE]
-            if outcomes and outcomes[0] == Outcome.FENCED:
-                self._give_up("another node holds the shard now")
-                return None
-            return outcomes
+                ids = [turn.id for turn in batch.turns] + [append.id for append in batch.appends]
+                log.exception("what %r was to keep cannot be written", ids[0])
+                return Outcome.UNWRITABLE
+            else:
+                if outcome != Outcome.FENCED:
+                    told = await self._recognised(part, batch, [outcome]) if is_repeated else [outcome]
+                    return next(iter(told), None)
+                part.give_up("another node holds the shard now")
+        return None
 
-    async def _one_by_one(self, turns: list[Turn], appends: list[Append]) -> Sequence[Outcome | None] | None:
-        """Commit each turn and append of a batch alone, to find the one that cannot be written."""
-        appended = await self._alone([], [[append] for append in appends])
-        written = await self._alone([[turn] for turn in turns], []) if appended is not None else None
-        return written + appended if written is not None and appended is not None else None
+    # -- unknown outcomes -----------------------------------------------------------------------------------------
 
-    async def _alone(self, turns: list[list[Turn]], appends: list[list[Append]]) -> list[Outcome | None] | None:
-        found: list[Outcome | None] = []
-        for turn, append in [*((turn, []) for turn in turns), *(([], append) for append in appends)]:
-            outcome = await self._commit(turn, append)
-            if outcome is None:
-                return None
-            found.extend(outcome)
-        return found
+    async def _not_written(self, taken: list[Taken], token: str) -> list[Taken]:
+        """Settle what was written though its answer was lost; the rest is to be written again."""
+        again = []
+        for part in taken:
+            happened = await self._happened(part, token)
+            if happened:
+                part.settle(await self._read_back(part, part.batch()))
+            elif part.docket.is_open:
+                again.append(part)
+            else:
+                part.give_up("it was put away")
+        return again
 
-    async def _answered(self, ask: Callable[[], Awaitable[T]]) -> T | None:
+    async def _recognised(self, part: Taken, batch: Batch, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes of a commit that repeats one of which nothing was written when it was asked for. What it refuses
+        is written if the first one has arrived since, as a request may that was given up."""
+        if not any(outcome in REFUSED for outcome in outcomes):
+            return list(outcomes)
+        found = await self._read_back(part, batch)
+        return [then if now in REFUSED else now for now, then in zip(outcomes, found, strict=False)]
+
+    async def _happened(self, part: Taken, token: str) -> bool | None:
+        return await self._answered(part, partial(self._store.settle_unknown, part.lease, token))
+
+    async def _answered(self, part: Taken, ask: Callable[[], Awaitable[T]]) -> T | None:
         """What the store says about a commit of unknown outcome; None if it says nothing, and the lease is given up."""
         for number in range(UNKNOWN_TRIES_MAX):
             try:
@@ -161,18 +241,19 @@ class Committer:
                 break
             except StoreUnavailable:
                 await asyncio.sleep(0.05 * 2**number)
-        self._give_up("the outcome of a commit could not be learned")
+        part.give_up("the outcome of a commit could not be learned")
         return None
 
-    async def _read_back(self, turns: list[Turn], appends: list[Append]) -> list[Outcome] | None:
-        """The outcome of each part of a batch that is known to be written, though its answer was lost."""
-        found = await self._answered(partial(self._store.heads, self._lease.shard, [turn.id for turn in turns]))
-        lengths = [await self._answered(partial(self._length, append)) for append in appends]
+    async def _read_back(self, part: Taken, batch: Batch) -> list[Outcome]:
+        """The outcome of each part of a batch that is known to be written; none if nobody says, and it is given up."""
+        places = [(turn.shard, turn.id) for turn in batch.turns]
+        found = await self._answered(part, partial(self._store.heads, places))
+        lengths = [await self._answered(part, partial(self._length, append)) for append in batch.appends]
         if found is None or None in lengths:
-            return None
+            return []
         heads = {head.id: head for head in found}
-        written = [append.after + len(append.values) for append in appends]
-        return [_outcome(turn, heads.get(turn.id)) for turn in turns] + [
+        written = [append.after + len(append.values) for append in batch.appends]
+        return [_outcome(turn, heads.get(turn.id)) for turn in batch.turns] + [
             Outcome.COMMITTED if length == last else Outcome.CONFLICT
             for length, last in zip(lengths, written, strict=True)
         ]
@@ -182,35 +263,18 @@ class Committer:
         item = await self._store.last_item(append.shard, append.id, append.generation, append.number)
         return item.offset if item is not None and item.attempt == append.attempt else 0
 
-    def _give_up(self, why: str) -> None:
-        self._task = None
-        self._lost(why)
-
     def __repr__(self) -> str:
-        lease = self._lease
-        done = f"{len(self._pending)} turns and {len(self._appends)} appends wait, {self.commits} commits"
-        return f"<Committer of shard {lease.shard} epoch {lease.epoch}: {done}>"
+        return f"<Committer for {len(self._dockets)} leases, {self.commits} commits of {self.turns} turns>"
+
+
+def _without_room(part: Taken) -> list[Outcome | None]:
+    """Starts are refused; everything else waits until there is room."""
+    starts: list[Outcome | None] = [Outcome.NO_ROOM if turn.expected is None else None for turn, _ in part.turns]
+    return starts + [None] * len(part.appends)
 
 
 def _outcome(turn: Turn, head: Head | None) -> Outcome:
     if head is not None and head.execution == turn.execution and head.sequence > (turn.expected or 0):
-        return Outcome.COMMITTED
+        is_renewed = head.status == Status.PENDING and turn.head is not None and turn.head.status != Status.PENDING
+        return Outcome.CONFLICT if is_renewed else Outcome.COMMITTED
     return Outcome.EXISTS if turn.expected is None else Outcome.CONFLICT
-
-
-Part = TypeVar("Part")
-
-
-def _taken(queue: deque[Part], count_max: int) -> list[Part]:
-    """The first of a queue, so many at most."""
-    return [queue.popleft() for _ in range(min(len(queue), count_max))]
-
-
-def _settle(
-    queue: deque[tuple[Part, Settled]], batch: list[tuple[Part, Settled]], outcomes: Sequence[Outcome | None]
-) -> None:
-    """Tell each part of a batch its outcome; those without one are queued again, in front."""
-    for (_, settled), outcome in zip(batch, outcomes, strict=True):
-        if outcome is not None:
-            settled(outcome)
-    queue.extendleft(pair for pair, outcome in zip(reversed(batch), reversed(outcomes), strict=True) if outcome is None)

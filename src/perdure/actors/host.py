@@ -1,4 +1,4 @@
-"""The actors of one shard: which are in memory, who is loaded for a message, what is due, what mail lies there."""
+"""The actors of one shard: which are in memory, who is loaded for a message, who has taken which mail."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
-from perdure.actors.committer import Committer
+from perdure.actors.feed import Feed
 from perdure.actors.message import Message, from_mail
 from perdure.actors.rounds import Rounds
-from perdure.clock import Clock
 from perdure.errors import StoreUnavailable
-from perdure.scheduler.pace import PACE, Pace
-from perdure.scheduler.window import Window
-from perdure.stores.contract import EngineStore, Lease, Loaded, Mail
+from perdure.stores.contract import EngineStore, Head, Lease, Letter, Loaded, Mail
 
 log = logging.getLogger("perdure")
 ACTIVATIONS_MAX = 2_000
 """Actors kept in memory; the one idle for longest leaves first. Busy ones may exceed it."""
 LOADS_PER_ROUND = 256
 """Actors that one read of the store brings in."""
-DUE_PAGE = 5_000
-FIRES_PER_ROUND = 1_000
-"""Due waits that fire before the event loop gets its turn."""
-MAIL_PAGE = 1_000
 RESTING_MAX = 100_000
 """Actors that have left memory and whose mail has to wait, as far as they are remembered; beyond it the oldest are
 loaded again to be asked."""
@@ -49,6 +43,9 @@ class Actor(Protocol):
     def tell(self, message: Message) -> None:
         """Put a message into the mailbox; the actor takes a turn when it can."""
 
+    def rouse(self) -> None:
+        """Take a turn if the messages need not wait any longer."""
+
     def due(self, number: int) -> None:
         """A due time of the wait `number` may have come; the actor knows better."""
 
@@ -59,6 +56,16 @@ class Actor(Protocol):
         """Leave memory. Nothing is written."""
 
 
+class Room:
+    """How many actors a node keeps in memory, on all of its shards."""
+
+    __slots__ = ("taken", "total")
+
+    def __init__(self, total: int = ACTIVATIONS_MAX) -> None:
+        self.total = total
+        self.taken = 0
+
+
 class Host:
     """Owner of one leased shard."""
 
@@ -66,41 +73,32 @@ class Host:
         self,
         store: EngineStore,
         lease: Lease,
-        clock: Clock,
-        committer: Committer,
+        feed: Feed,
         restore: Callable[[Loaded], Actor],
-        activations_max: int = ACTIVATIONS_MAX,
-        pace: Pace = PACE,
+        room: Room,
     ) -> None:
         self.lease = lease
-        self.committer = committer
         self.loads = 0
         self.evictions = 0
         self._store = store
-        self._clock = clock
+        self._feed = feed
         self._restore = restore
-        self._activations_max = activations_max
+        self._room = room
         self._actors: OrderedDict[str, Actor] = OrderedDict()
         self._absent: OrderedDict[str, list[Callable[[Actor | None], None]]] = OrderedDict()
+        self._new: dict[str, Head] = {}
         self._detained: dict[str, list[Callable[[Actor | None], None]]] = {}
         self._known_mail: set[tuple[str, str]] = set()
         self._resting: dict[str, frozenset[str]] = {}
         self._taken: set[tuple[str, str]] | None = None
-        self._window = Window(pace.window_seconds)
-        self._mail_seconds = pace.mail_seconds
+        self._promises: set[asyncio.Future[None]] = set()
         self._loader = Rounds("loader", self._load_round)
-        self._timers = Rounds("timers", self._timer_round)
-        self._poller = Rounds("mail", self._mail_round)
-        self._watch: asyncio.Task[None] | None = None
 
     def start(self, *, listen: bool = True) -> None:
         """Load actors as they are told something; if `listen`, also follow due times and mail in the store."""
         self._loader.start()
-        if not listen:
-            return
-        self._timers.start()
-        self._poller.start()
-        self._watch = asyncio.get_running_loop().create_task(self._follow_hints(), name="perdure-hints")
+        if listen:
+            self._feed.join(self)
 
     async def settle(self, seconds: float) -> None:
         """Wait until nobody is to be loaded and every actor is idle, `seconds` at most."""
@@ -110,17 +108,24 @@ class Host:
                 return
             await asyncio.sleep(SETTLE_LOOK_SECONDS)
 
+    async def load_waiting(self, seconds: float) -> None:
+        """Wait until those are loaded, and have heard their messages, who are to be loaded now; `seconds` at most."""
+        ends = asyncio.get_running_loop().time() + seconds
+        waiting = set(self._absent)
+        while waiting & self._absent.keys() and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(SETTLE_LOOK_SECONDS)
+
     async def stop(self) -> None:
         """Stop the background work and put every actor away. Nothing is written."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-        for rounds in (self._poller, self._timers, self._loader):
-            await rounds.stop()
+        self._feed.leave(self)
+        await self._loader.stop()
         for actor in list(self._actors.values()):
             actor.close()
+        self._room.taken -= len(self._actors)
         self._actors.clear()
+        for promise in list(self._promises):
+            if not promise.done():
+                promise.set_exception(StoreUnavailable("the shard has left this node; send the message again"))
 
     # -- activations ----------------------------------------------------------------------------------------------
 
@@ -128,16 +133,23 @@ class Host:
         """The activation of `id`, if it is in memory."""
         return self._actors.get(id)
 
+    def actors(self) -> list[Actor]:
+        """Those in memory."""
+        return list(self._actors.values())
+
     def add(self, actor: Actor) -> None:
         """Take in an activation that was made here (a start)."""
+        room = self._room
+        room.taken += actor.id not in self._actors
         self._actors[actor.id] = actor
-        if len(self._actors) > self._activations_max:
+        if room.taken > room.total:
             self._evict(actor)
 
     def drop(self, actor: Actor) -> None:
         """Put an activation away, if it is still this one."""
         if self._actors.get(actor.id) is actor:
             del self._actors[actor.id]
+            self._room.taken -= 1
         self._put_away(actor)
 
     def _put_away(self, actor: Actor) -> None:
@@ -155,8 +167,11 @@ class Host:
         else:
             self.visit(id, lambda loaded: _tell(loaded, id, message))
 
-    def visit(self, id: str, call: Callable[[Actor | None], None]) -> None:
-        """Call with the activation of `id`, loaded if it must be; with None if there is no such instance."""
+    def visit(self, id: str, call: Callable[[Actor | None], None], new: Head | None = None) -> None:
+        """Call with the activation of `id`, loaded if it must be; with None if there is no such instance.
+
+        `new` is all that the store has of it, but for its mail: an instance that was created and no more.
+        """
         actor = self._actors.get(id)
         if actor is not None:
             self._actors.move_to_end(id)
@@ -166,13 +181,23 @@ class Host:
         if detained is not None:
             detained.append(call)
             return
+        if new is not None and id not in self._absent:
+            self._new[id] = new
         self._absent.setdefault(id, []).append(call)
         self._loader.wake()
+
+    def promise(self) -> asyncio.Future[None]:
+        """A future for somebody whose message is on its way; it fails with StoreUnavailable if the shard leaves."""
+        promise: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._promises.add(promise)
+        promise.add_done_callback(self._promises.discard)
+        return promise
 
     def detain(self, ids: Iterable[str]) -> None:
         """Load none of these until they are admitted; who visits them waits. Call it before `start`."""
         for id in ids:
             self._detained[id] = self._absent.pop(id, [])
+            self._new.pop(id, None)  # because more may have become of it when it is admitted
 
     def admit(self, id: str) -> None:
         """Let a detained actor be loaded, and visited by those who waited."""
@@ -182,6 +207,13 @@ class Host:
     def detains(self, id: str) -> bool:
         return id in self._detained
 
+    def rouse(self) -> None:
+        """What kept mail waiting may be gone: ask every actor, in memory or not."""
+        self._resting.clear()
+        for actor in list(self._actors.values()):
+            actor.rouse()
+        self._feed.poll_now()
+
     def is_at_rest(self, id: str) -> bool:
         """Nobody is about to load it, and it has no turn in flight nor a message to work on."""
         actor = self._actors.get(id)
@@ -189,12 +221,13 @@ class Host:
 
     def _evict(self, newest: Actor) -> None:
         """Put away the idle activations not used for longest, down to the bound; the newest is about to be told."""
-        surplus = len(self._actors) - self._activations_max
-        for id, actor in list(self._actors.items())[: surplus * 2 + 16]:
+        surplus = self._room.taken - self._room.total
+        for id, actor in list(islice(self._actors.items(), surplus * 2 + 16)):
             if surplus <= 0:
                 return
             if actor.is_idle and actor is not newest:
                 del self._actors[id]
+                self._room.taken -= 1
                 self._let_rest(actor)
                 self._put_away(actor)
                 self.evictions += 1
@@ -211,20 +244,30 @@ class Host:
     async def _load_round(self) -> float | None:
         if not self._absent:
             return None
-        ids = list(self._absent)[:LOADS_PER_ROUND]
-        loaded = {found.head.id: found for found in await self._store.load(self.lease.shard, ids)}
-        self.loads += len(loaded)
-        for id in ids:
-            calls = self._absent.pop(id, [])
-            actor = self._actors.get(id)  # because a start may have made it while the store was read
-            if actor is None and id in loaded:
-                actor = self._activate(loaded[id])
-            for call in calls:
-                if actor is not None and self._actors.get(id) is not actor:
-                    self.visit(id, call)  # because an earlier message has made it leave
-                else:
-                    call(actor)
+        ids = list(islice(self._absent, LOADS_PER_ROUND))
+        for id in ids if self._new else ():
+            new = self._new.pop(id, None)
+            if new is not None:
+                self._take_up(id, Loaded(new, [], [], [], []))
+        unread = [id for id in ids if id in self._absent]
+        if unread:
+            loaded = {found.head.id: found for found in await self._store.load(self.lease.shard, unread)}
+            self.loads += len(loaded)
+            for id in unread:
+                self._take_up(id, loaded.get(id))
         return 0 if self._absent else None
+
+    def _take_up(self, id: str, loaded: Loaded | None) -> None:
+        """Activate one that was absent, if it is there, and call who waits for it."""
+        calls = self._absent.pop(id, [])
+        actor = self._actors.get(id)  # because a start may have made it while the store was read
+        if actor is None and loaded is not None:
+            actor = self._activate(loaded)
+        for call in calls:
+            if actor is not None and self._actors.get(id) is not actor:
+                self.visit(id, call)  # because an earlier message has made it leave
+            else:
+                call(actor)
 
     def _activate(self, loaded: Loaded) -> Actor:
         self._resting.pop(loaded.head.id, None)
@@ -237,8 +280,8 @@ class Host:
 
     # -- mail -----------------------------------------------------------------------------------------------------
 
-    def receive(self, mail: Mail, actor: Actor | None = None) -> None:
-        """Hand over mail that lies in the store, once."""
+    def receive(self, mail: Mail, actor: Actor | None = None, *, new: Head | None = None) -> None:
+        """Hand over mail that lies in the store, once; `new` as `visit` knows it."""
         key = (mail.instance, mail.key)
         if key in self._known_mail:
             return
@@ -248,10 +291,15 @@ class Host:
             return
         if actor is None:
             if mail.instance not in self._detained:  # because the mail is looked for again and again
-                self.visit(mail.instance, lambda loaded: None)  # because loading hands over all of its mail
+                self.visit(mail.instance, partial(self._receive_late, mail), new)
             return
         self._known_mail.add(key)
         actor.tell(from_mail(mail))
+
+    def _receive_late(self, mail: Mail, actor: Actor | None) -> None:
+        """Hand over mail to one that was loaded for it: it may have come when the store had been read already."""
+        if actor is not None:
+            self.receive(mail, actor)
 
     def consumed(self, id: str, keys: Iterable[str]) -> None:
         """Mail that a committed turn took out of the store."""
@@ -260,65 +308,39 @@ class Host:
         if self._taken is not None:
             self._taken.update(taken)
 
-    async def _mail_round(self) -> float | None:
-        after = ""
-        while True:
-            self._taken = set()
-            page = await self._store.mail(self.lease, MAIL_PAGE, after)
-            taken, self._taken = self._taken, None
-            for mail in page:
-                if (mail.instance, mail.key) not in taken:  # because the page may be older than the commit that took it
-                    self.receive(mail)
-            if not page:  # because a short page may be one of whose rows some cannot be read
-                return self._mail_seconds
-            after = page[-1].instance
+    def begin_page(self) -> None:
+        self._taken = set()
 
-    async def _follow_hints(self) -> None:
-        async for _ in self._store.watch():
-            self._poller.wake()
+    def end_page(self, page: list[Letter]) -> None:
+        taken, self._taken = self._taken or set(), None
+        changed = {id for id, _ in taken}
+        for _, mail, new in page:
+            # because the page may be older than the commit that took it
+            if (mail.instance, mail.key) in taken:
+                continue
+            if new is not None and new.id not in changed and self._can_take_in(new.id):
+                self.add(self._restore(Loaded(new, [], [], [], [])))
+            self.receive(mail)
+
+    def _can_take_in(self, id: str) -> bool:
+        """Whether an instance of which everything is known may be activated without being read."""
+        return not (id in self._actors or id in self._absent or id in self._detained or id in self._resting)
 
     def poll_now(self) -> None:
         """Look for mail at once."""
-        self._poller.wake()
+        self._feed.poll_now()
 
     # -- due times ------------------------------------------------------------------------------------------------
 
     def schedule(self, due: int, id: str, number: int) -> None:
         """Remember a due time that a committed turn has written."""
-        if self._window.add(due, id, number):
-            self._timers.wake()
+        self._feed.schedule(due, self.lease.shard, id, number)
 
-    async def _timer_round(self) -> float | None:
-        if self._window.wants_reading(self._clock.now()):
-            await self._read_window()
-        due = self._window.pop_due(self._clock.now(), FIRES_PER_ROUND)
-        for _, id, number in due:
-            self.visit(id, partial(_fire, number))
-        return 0 if len(due) == FIRES_PER_ROUND else self._window.pause(self._clock.now())
-
-    async def _read_window(self) -> None:
-        """Raises StoreUnavailable, with the window as it was: what it did not read must be read later."""
-        before = self._window.end
-        until, after = self._window.extend(self._clock.now())
-        try:
-            await self._read_due(until, after)
-        except StoreUnavailable:
-            self._window.end = before
-            raise
-
-    async def _read_due(self, until: int, after: tuple[int, str, int]) -> None:
-        while True:
-            page = await self._store.due(self.lease, until, DUE_PAGE, after)
-            self._window.take_in(page)
-            if not page:
-                return
-            after = (page[-1].due, page[-1].instance, page[-1].number)
+    def fire(self, id: str, number: int) -> None:
+        self.visit(id, partial(_fire, number))
 
     def __repr__(self) -> str:
-        return (
-            f"<Host of shard {self.lease.shard}: {len(self._actors)} activations, {len(self._absent)} to load, "
-            f"{len(self._window)} due times near>"
-        )
+        return f"<Host of shard {self.lease.shard}: {len(self._actors)} activations, {len(self._absent)} to load>"
 
 
 def _fire(number: int, actor: Actor | None) -> None:

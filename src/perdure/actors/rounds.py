@@ -14,11 +14,18 @@ RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
 
 
 class Rounds:
-    """Calls `body` again and again: it returns the seconds until the next round, None for "when woken"."""
+    """Calls `body` again and again: it returns the seconds until the next round, None for "when woken".
 
-    def __init__(self, name: str, body: Callable[[], Awaitable[float | None]]) -> None:
+    `gap` is how many seconds at least lie between a round and the next one, so that many wakes make few rounds; it is
+    not kept by a body that says 0.
+    """
+
+    def __init__(
+        self, name: str, body: Callable[[], Awaitable[float | None]], gap: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.name = name
         self._body = body
+        self._gap = gap
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
@@ -37,15 +44,24 @@ class Rounds:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
+        now = asyncio.get_running_loop().time
         while True:
             self._woken.clear()
             delay = await self._round()
+            if self._task is None:
+                # because the `wait_for` of Python 3.11, which drivers use, swallows a cancellation that comes with its
+                # answer, and who stops waits for this
+                return
+            ended = now()
             if delay is None:
                 await self._woken.wait()
             elif delay > 0:
                 await self._pause(delay)
             else:
                 await asyncio.sleep(0)
+            rest = ended + self._gap() - now()
+            if rest > 0 and delay != 0:
+                await asyncio.sleep(rest)
 
     async def _round(self) -> float | None:
         try:

@@ -7,15 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from perdure.actors.rounds import Rounds
 from perdure.engine.node import Node
-from perdure.errors import UpdateNotAnswered
+from perdure.errors import PerdureError, UpdateNotAnswered
+from perdure.history.entities import is_entity
 from perdure.history.events import UpdateAnswered, decode_event
 from perdure.history.published import answer_name
+from perdure.scheduler.pace import LookPause
 from perdure.stores.contract import FINISHED
-
-ANSWER_POLL_SECONDS = 0.02
-"""How soon a node that does not own an instance looks whether its update is answered."""
-ANSWER_POLL_SECONDS_MAX = 0.25
-"""How far that pause grows while nothing is answered."""
 
 Key = tuple[str, str]
 """An instance's id and the key of an update."""
@@ -29,7 +26,7 @@ class Answers:
         self._waiting: dict[Key, asyncio.Future[UpdateAnswered]] = {}
         self._callers: dict[Key, int] = {}
         self._poll = Rounds("answers", self._poll_round)
-        self._pause = ANSWER_POLL_SECONDS
+        self._pause = LookPause()
 
     def start(self) -> None:
         self._poll.start()
@@ -54,7 +51,7 @@ class Answers:
             await send()
             if not future.done() and (is_repeatable or not self._node.runs(id, execution)):
                 await self._look(slot, execution)
-                self._pause = ANSWER_POLL_SECONDS
+                self._pause.restart()
                 self._poll.wake()
             return await asyncio.shield(future)
         finally:
@@ -70,8 +67,15 @@ class Answers:
 
     def ended(self, id: str) -> None:
         """A run of this node has ended; what it did not answer it never will."""
-        for slot in [slot for slot in self._waiting if slot[0] == id]:
-            self._fail(slot)
+        if self._waiting:
+            for slot in [slot for slot in self._waiting if slot[0] == id]:
+                self._fail(slot)
+
+    def give_up(self, error: PerdureError) -> None:
+        """Tell everybody who waits that nothing will come."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
 
     def taken_over(self) -> None:
         """This node owns more shards now: the last owner may have answered between two looks."""
@@ -85,8 +89,7 @@ class Answers:
             if not self._node.runs(slot[0], None):
                 await self._look(slot, None)
         found = sum(future.done() for future in self._waiting.values()) > before
-        self._pause = ANSWER_POLL_SECONDS if found else min(self._pause * 1.5, ANSWER_POLL_SECONDS_MAX)
-        return self._pause
+        return self._pause.after(found)
 
     async def _look(self, slot: Key, execution: str | None) -> None:
         id, key = slot
@@ -96,6 +99,8 @@ class Answers:
         found = (await store.published(shard, id, [name])).get(name)
         if found is not None:
             self._resolve(slot, decode_event(found))
+        elif is_entity(id):
+            return  # because it may come to be with this very call, and never ends while one waits
         elif head is None or head.status in FINISHED or execution not in (None, head.execution):
             self._fail(slot)
 

@@ -18,7 +18,7 @@ RENEWALS_MAX = 100
 """How often a start that found its key's instance changing looks again."""
 
 
-async def start_claiming(node: Node, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
+async def start_claiming(node: Node, name: str, input: Payload | None, options: StartOptions) -> tuple[str, str]:
     """(id, execution) of the instance that this start made, or of the one that holds its key.
 
     Raises StoreUnavailable if others start under the key so fast that this start never comes between.
@@ -74,6 +74,8 @@ def take_in(node: Node, new: Creation) -> None:
     """Let the owner know of an instance that was written, if this node is that."""
     shard = node.owner_of(new.head.id)
     if shard is not None:
+        if not new.waits:
+            shard.take_in(new)  # because all that a load would find is known
         shard.host.receive(new.mail)
         for wait in new.waits:
             shard.schedule(wait.due or new.head.created, new.head.id, wait.number)

@@ -3,94 +3,136 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
 
-from perdure.actors.committer import Settled
-from perdure.actors.message import Message
-from perdure.clock import SECOND, Clock
+from perdure.actors.docket import Settled
+from perdure.actors.host import Actor
+from perdure.actors.message import Message, keys_of
+from perdure.clock import SECOND
+from perdure.engine import calls
 from perdure.engine.attempts import Address
-from perdure.engine.ports import Executor, LiveRun
-from perdure.engine.reports import REPORTS, AttemptBlocked, AttemptFailed, HeartbeatSeen, SlotGranted, failed, unasked
-from perdure.engine.standstill import UNSTALLING, WAKING, goes_without_code, hold, is_quarantined
-from perdure.errors import InstanceExists, StoreError, StoreFull, StoreUnavailable
-from perdure.history.accept import COMMANDS, Verdict, judge
-from perdure.history.actions import START_WAIT, TIMEOUT_WAIT, Action
-from perdure.history.audit import discrepancy, relist
+from perdure.engine.calls import release, start_attempt, take_up, tell_queue
+from perdure.engine.grants import address_of, grants_in, slots_left_by, take_slots
+from perdure.engine.opening import HISTORY_EVENTS_WARN, open_run, too_long
+from perdure.engine.ports import Executor, LiveRun, Tracing
+from perdure.engine.refusals import refusal_of, stall_of
+from perdure.engine.standstill import (
+    has_to_queue,
+    hold,
+    hold_in_queue,
+    is_held,
+    is_pressing,
+    is_quarantined,
+    obstacle_in,
+)
+from perdure.engine.tally import count_turn
+from perdure.engine.workflow_slots import WORKFLOW
+from perdure.errors import StoreUnavailable
+from perdure.history.accept import COMMANDS, accept, begun_first
+from perdure.history.actions import START_WAIT, Action
+from perdure.history.audit import relist
+from perdure.history.codeless import decide_fork, decide_rewind, decide_without_code, needs_no_code
+from perdure.history.creation import start_wait
 from perdure.history.delivery import Gate
 from perdure.history.draft import Draft
 from perdure.history.events import (
-    ActivityFailed,
-    Failure,
     RunCancelRequested,
     RunCompleted,
     RunForked,
-    RunResumed,
+    RunRewound,
+    RunStarted,
     RunSuspended,
     RunTerminated,
+    SlotGranted,
     TimerFired,
+    TurnAnswered,
     UpdateAnswered,
-    decode_segment,
-    encode_event,
     encode_segment,
 )
-from perdure.history.fork import adopt
-from perdure.history.options import decode_options
-from perdure.history.retry import next_attempt
-from perdure.history.settle import admit, finish, record, settle
-from perdure.history.work import Identity, Stall
-from perdure.stores import contract
+from perdure.history.options import Place
+from perdure.history.reports import admit, fold
+from perdure.history.settle import settle
+from perdure.history.spread import Room, spread
+from perdure.history.traced import TRACEPARENT, History, rooted, traced_run
+from perdure.history.work import Stall
 from perdure.stores.contract import (
     FINISHED,
-    HELD,
     IN_QUEUE,
     QUEUED,
     SEEN_MAX,
     Head,
     Loaded,
+    Outcome,
     Segment,
     Status,
     Turn,
     Wait,
     WaitKind,
 )
+from perdure.telemetry.metrics import Metrics
 
 log = logging.getLogger("perdure")
-HISTORY_EVENTS_WARN = 50_000
-HISTORY_EVENTS_MAX = 1_000_000
-"""A run whose history is longer stalls; continue_as_new is the remedy."""
 DUE_AGAIN = SECOND // 100
 """After how many microseconds a due time comes again that came while a start of the same id was under way."""
+AFTER_START = tuple(command for command in COMMANDS if command is not RunTerminated)
+"""Events that mean nothing before the start of their run."""
 
 
-class Services(Protocol):
+class Services(calls.Services, Protocol):
     """What an instance asks of the shard that it belongs to."""
 
     shard: int
-    clock: Clock
     executor: Executor
     history_events_max: int
     commands_only: bool
+    limits_workflows: bool
+    """Whether workflows may have to wait for a slot of the node; if not, nobody needs to ask or to tell of any."""
+    metrics: Metrics | None
+    tracing: Tracing | None
 
+    @property
+    def lacks_code(self) -> bool: ...
+
+    def room(self) -> Room | None:
+        """For how many attempts more there is room. None: whatever the turn opens is for this node alone."""
+
+    def is_movable(self, name: str) -> bool:
+        """Whether any node with the code may run the activity."""
+
+    def promise(self, count: int) -> None:
+        """So many attempts more, or fewer, are decided and not begun."""
+
+    def may_begin(self, head: Head) -> bool:
+        """Whether the node has a slot for one workflow more; if not, the instance is roused when it has."""
+
+    def awaits_slot(self, id: str) -> bool: ...
+    def begun_or_ended(self, head: Head) -> None:
+        """The head is durable."""
+
+    def not_begun(self, id: str) -> None:
+        """An instance leaves memory that may have been about to begin."""
+
+    def announce(self, before: Head, turn: Turn, completed: RunCompleted | None) -> None: ...
+    def announced(self) -> None: ...
     def submit(self, turn: Turn, settled: Settled) -> None: ...
     def released(self, turn: Turn) -> None: ...
     def answered(self, id: str, answers: Sequence[UpdateAnswered]) -> None: ...
     def finished(self, instance: Instance, completed: RunCompleted | None) -> None: ...
     def stalled(self, head: Head, stall: Stall) -> None: ...
     def consumed(self, id: str, keys: Sequence[str]) -> None: ...
-    def schedule(self, due: int, id: str, number: int) -> None: ...
     def tell(self, id: str, message: Message) -> None: ...
     def retry(self, id: str) -> None: ...
-    def drop(self, instance: Instance) -> None: ...
+    def drop(self, actor: Actor) -> None: ...
     def count(self, what: str) -> None: ...
     def chance(self, event: Any) -> float: ...
-    def start_attempt(self, address: Address, wait: Wait) -> None: ...
-    def queued(self, address: Address, wait: Wait) -> None: ...
     def offers(self, address: Address) -> bool: ...
-    def cancel_attempt(self, address: Address) -> None: ...
+    def heard(self, address: Address) -> None: ...
+    def try_again(self, id: str) -> None: ...
 
 
 class Instance:
@@ -108,8 +150,13 @@ class Instance:
         "_events",
         "_expected",
         "_gate",
+        "_history",
         "_live",
         "_mailbox",
+        "_marked",
+        "_metrics",
+        "_promised",
+        "_reports",
         "_retries_again",
         "_retrying",
         "_seen",
@@ -117,17 +164,21 @@ class Instance:
         "_services",
         "_turn",
         "head",
+        "id",
         "waits",
     )
 
     def __init__(self, services: Services, head: Head, *, is_new: bool = False) -> None:
+        self.id = head.id
         self.head = head
         self.waits: dict[int, Wait] = {}
         self._services = services
         self._expected: int | None = None if is_new else head.sequence
-        self._mailbox: list[Message] = []
+        self._mailbox: list[Message] = _EMPTY
         self._batch: list[Message] = _EMPTY
         self._accepted: list[Any] = _EMPTY
+        self._marked: Mapping[str, None] = _NO_KEYS
+        self._reports: list[Any] = _EMPTY
         self._busy = False
         self._closed = False
         self._retrying = False
@@ -140,8 +191,12 @@ class Instance:
         self._events = 0
         self._at = head.created
         self._turn: Turn | None = None
+        self._promised = 0
         self._completed: RunCompleted | None = None
         self._answers: list[UpdateAnswered] = _EMPTY
+        self._history: History | None = None
+        metrics = services.metrics
+        self._metrics = None if metrics is None else metrics.workflow(head.name)
 
     @classmethod
     def restore(cls, services: Services, loaded: Loaded) -> Instance:
@@ -151,18 +206,21 @@ class Instance:
         instance._segments = loaded.segments
         instance._seen = dict.fromkeys(loaded.seen)
         instance._asleep = START_WAIT in instance.waits
-        instance._resume_calls()
+        if services.tracing is not None and TRACEPARENT in loaded.head.more:
+            instance._history = History([segment.events for segment in loaded.segments])
+        take_up(services, instance.head, instance.waits)
         return instance
 
     # -- what the host asks ---------------------------------------------------------------------------------------
 
     @property
-    def id(self) -> str:
-        return self.head.id
-
-    @property
     def is_finished(self) -> bool:
         return self.head.status in FINISHED
+
+    @property
+    def begun(self) -> RunStarted | None:
+        """How its run began, if that is at hand."""
+        return self._live.begun() if self._live is not None else None
 
     @property
     def is_idle(self) -> bool:
@@ -171,10 +229,27 @@ class Instance:
     @property
     def rests(self) -> bool:
         """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
-        return self._is_held(self._mailbox) and all(message.stored for message in self._mailbox)
+        if not all(message.stored for message in self._mailbox):
+            return False
+        return self._awaits_slot or self._is_held(self._mailbox)
 
     def tell(self, message: Message) -> None:
-        self._mailbox.append(message)
+        event = message.event
+        if type(event) is TurnAnswered and self._live is not None and self._live.expects(event.token):
+            self._batch = [*self._batch, message]  # because the turn consumes it with the rest
+            self._live.answer(event)
+            return
+        if self._mailbox:
+            self._mailbox.append(message)
+        else:
+            self._mailbox = [message]
+        if not self._busy:
+            self._take_turn()
+        elif is_pressing(event) and self._live is not None and self._live.retract():
+            self._begin_again()
+
+    def rouse(self) -> None:
+        """Take a turn if the messages need not wait any longer."""
         if not self._busy:
             self._take_turn()
 
@@ -189,12 +264,14 @@ class Instance:
             return
         head = self.head
         if wait.state == QUEUED:
-            self._tell_queue(wait)
+            tell_queue(self._services, head, wait)
         elif wait.due is None:
             return
         elif wait.kind == "activity":
-            self._start_attempt(wait)
+            start_attempt(self._services, head, wait)
         else:
+            if self._services.metrics is not None and wait.kind == WaitKind.TIMER:
+                self._services.metrics.lateness.add(now - wait.due)
             event = TimerFired(at=now, number=number, due=wait.due)
             self.tell(Message(event, None, head.execution, head.generation))
 
@@ -208,83 +285,11 @@ class Instance:
             return False  # because no attempt begins then; it asks again when it is resumed
         if head.status in FINISHED:  # because nobody awaits the call any more, and no turn is left to tell
             self._services.start_attempt((head.id, execution, generation, grant.number), wait)
-        elif head.stalled is None or self._retrying:
+        elif self._retrying or (head.stalled is None and not self._services.lacks_code):
             self.tell(Message(grant, None, execution, generation))
         elif not self._busy:
-            self._admit_stalled(grant)
+            self._take_slot(grant)
         return True
-
-    def untaken(self) -> list[str]:
-        if not self._batch and not self._mailbox:
-            return _EMPTY
-        return [message.key for message in (*self._batch, *self._mailbox) if message.stored and message.key is not None]
-
-    def close(self) -> None:
-        self._closed = True
-        for message in (*self._batch, *self._mailbox):
-            if not message.stored and message.answer is not None:
-                message.answer(
-                    StoreUnavailable(
-                        f"instance {self.id!r} left this node before its message was written; send it again"
-                    )
-                )
-        self._batch, self._mailbox = _EMPTY, []
-        self._drop_code()
-
-    # -- a turn: accept, execute, settle, commit, release ------------------------------------------------------------
-
-    def _take_turn(self) -> None:
-        if self._closed or not self._mailbox or self.rests:
-            return
-        batch = self._batch = self._mailbox
-        self._mailbox = []
-        self._busy = True
-        self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
-        if (self._asleep or self.head.stalled is not None or self._services.commands_only) and self._is_held(batch):
-            self._hold(batch, None)
-            return
-        obstacle = next((message for message in batch if isinstance(message.event, _OBSTACLES)), None)
-        if obstacle is not None and not goes_without_code({type(message.event) for message in batch}):
-            stall = self._stall_for(obstacle)
-            if stall is not None:
-                self._hold(batch, stall)
-                return
-        accepted = self._accepted = self._accept(batch)
-        if not accepted:
-            self._commit(Draft(self.head, self.waits, self._at))
-        elif type(accepted[0]) is RunForked:
-            self._adopt(accepted)
-        elif self._needs_no_code(accepted):
-            self._decide_without_code(accepted)
-        elif self._services.commands_only:
-            self._commit(self._settle([]))
-        else:
-            self._execute([event for event in accepted if type(event) not in REPORTS])
-
-    def _stall_for(self, obstacle: Message) -> Stall | None:
-        """Why the run stands still for a message; None if the message is of a call that is no longer open."""
-        event, head = obstacle.event, self.head
-        if not isinstance(event, AttemptBlocked):
-            return Stall("mail-corrupt", f"mail of {self.id!r} cannot be read: {event}")
-        is_current = (obstacle.execution, obstacle.generation) == (head.execution, head.generation)
-        return event.stall if is_current and event.number in self.waits else None
-
-    def _needs_no_code(self, accepted: list[Any]) -> bool:
-        if self.head.status in FINISHED:
-            return True
-        kinds = {type(event) for event in accepted}
-        if self._asleep and RunCancelRequested in kinds:
-            return True
-        return RunTerminated in kinds or (TimerFired in kinds and _timed_out(accepted))
-
-    def _is_held(self, batch: list[Message]) -> bool:
-        """Whether messages have to wait: for a node with code, for the start time, or for an end of the stall."""
-        kinds = {type(message.event) for message in batch}
-        if self._services.commands_only and self.head.status not in FINISHED and not goes_without_code(kinds):
-            return True
-        if self.head.stalled is not None and not self._retrying:
-            return kinds.isdisjoint(UNSTALLING)
-        return self._asleep and kinds.isdisjoint(WAKING)
 
     def unstall(self) -> None:
         """The cause of the stall may be gone: take the messages that wait."""
@@ -301,12 +306,11 @@ class Instance:
         rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
         if self._closed or has_work or rests:
             return
-        self._at = max(self._services.clock.now(), self.head.updated)
+        self._begin(_EMPTY)
         if not self._segments:
             found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
         else:
             found = self._open()
-        self._busy = True
         if isinstance(found, Stall):
             self._hold([], found)
             return
@@ -315,65 +319,81 @@ class Instance:
         relist(draft, found.listening())
         self._commit(draft)
 
-    def _accept(self, batch: list[Message]) -> list[Any]:
-        """The events of a batch that the run takes. The others are dropped, and counted."""
-        accepted: list[Any] = []
-        answered: set[int] = set()
-        for message in batch:
-            event = message.event
-            if isinstance(event, Exception):
-                self._services.count("mail unreadable")
-                continue
-            if type(event) is ActivityFailed:
-                event = unasked(event)  # because it was kept as mail before the policy was asked
-            if type(event) in REPORTS:
-                accepted.extend(self._accept_attempt(event, message, answered))
-                continue
-            verdict = judge(
-                self.head, self.waits, answered, self._seen, event, message.key, message.execution, message.generation
-            )
-            if verdict != Verdict.TAKE:
-                self._services.count(verdict)
-                continue
-            number = getattr(event, "number", None)
-            if number is not None:
-                answered.add(number)
-            elif isinstance(event, COMMANDS) and message.key is not None:
-                self._seen[message.key] = None
-            accepted.append(event)
-        return accepted
+    def untaken(self) -> list[str]:
+        if not self._batch and not self._mailbox:
+            return _EMPTY
+        return [message.key for message in (*self._batch, *self._mailbox) if message.stored and message.key is not None]
 
-    def _accept_attempt(self, event: Any, message: Message, answered: set[int]) -> list[Any]:
-        """A failed attempt becomes the call's failure if the policy is exhausted; else it stays for the settling."""
-        head, wait = self.head, self.waits.get(event.number)
-        if message.execution != head.execution or message.generation != head.generation or wait is None:
-            self._services.count(Verdict.STALE)
-            return []
-        if event.number in answered or (type(event) is AttemptFailed and event.attempt < wait.attempt):
-            self._services.count(Verdict.STALE)  # because the attempt was run twice, and its first end counted
-            return []
-        if type(event) is AttemptBlocked:
-            return []  # because the run ends in this very turn
-        if type(event) is SlotGranted:
-            answered.add(event.number)
-            address = (head.id, head.execution, head.generation, event.number)
-            return [event] if self._services.offers(address) else []  # because it may have been offered twice
-        if type(event) is HeartbeatSeen or self._next_attempt(event, wait) is not None:
-            return [event]
-        answered.add(event.number)
-        return [failed(event)]
+    def close(self) -> None:
+        self._closed = True
+        for message in (*self._batch, *self._mailbox):
+            if not message.stored and message.answer is not None:
+                text = f"instance {self.id!r} left this node before its message was written; send it again"
+                message.settle(StoreUnavailable(text))
+        self._batch = self._mailbox = _EMPTY
+        self._drop_code()
 
-    def _next_attempt(self, event: AttemptFailed, wait: Wait) -> int | None:
-        if self.head.status in FINISHED:
-            return None
-        try:
-            retry = decode_options(wait.options).retry
-        except ValueError:
-            return None  # because the audit of the replay that must follow lets the run stand still
-        return next_attempt(retry, event.attempt, wait.since, event.at, event.failure, self._services.chance(event))
+    # -- a turn: accept, execute, settle, commit, release ---------------------------------------------------------
+
+    def _take_turn(self) -> None:
+        if self._closed or not self._mailbox:
+            return
+        if self._services.has_doors and self._takes_slots_alone():
+            return
+        may_wait = self._asleep or self.head.stalled is not None or self._services.lacks_code or self._lacks_slot
+        if (may_wait and self.rests) or self._awaits_start():
+            return
+        batch = begun_first(self._mailbox, self.head)
+        self._mailbox = _EMPTY
+        self._begin(batch)
+        if self._put_off(batch, may_wait=may_wait):
+            return
+        stall = obstacle_in(batch, self.head, self.waits)
+        if stall is not None:
+            self._hold(batch, stall)
+            return
+        self._accept(batch)
+        self._decide(self._accepted)
+
+    def _begin(self, batch: list[Message]) -> None:
+        """A turn is under way."""
+        self._batch, self._busy = batch, True
+        self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
+
+    def _accept(self, batch: Sequence[Message]) -> None:
+        """Keep what the run takes of a batch until the turn is settled. The rest is dropped, and counted."""
+        intake = accept(self.head, self.waits, self._seen, batch, self._services, has_begun=self._has_begun)
+        self._accepted, self._reports = intake.events, intake.reports
+        self._marked = intake.keys
+        if self._services.tracing is not None and intake.events and type(intake.events[0]) is RunStarted:
+            intake.events[0] = rooted(intake.events[0], self.head, self._services.tracing.begin)
+        if intake.keys:
+            self._seen.update(intake.keys)
+        for why in intake.dropped:
+            self._services.count(why)
+
+    def _decide(self, events: list[Any]) -> None:
+        """Find out what follows from what was accepted: by the rules alone, or by the code."""
+        first = type(events[0]) if events else None
+        if first is None and not self._reports:
+            self._commit(Draft(self.head, self.waits, self._at))
+        elif first is RunForked:
+            self._adopt(events)
+        elif first is RunRewound:
+            self._rewind(events[0])
+        elif needs_no_code(self.head, self._asleep or self._lacks_slot, events):
+            self._commit(decide_without_code(self.head, self.waits, self._at, events, self._reports))
+        elif self._services.commands_only:
+            self._commit(self._settle([]))
+        else:
+            self._execute(events)
 
     def _execute(self, events: list[Any]) -> None:
-        live = self._too_long() or self._live or (self._open() if events else None)
+        live: LiveRun | Stall | None = self._live
+        if self._events > self._services.history_events_max:
+            live = too_long(self.id, self._events, self._services.history_events_max)
+        elif live is None and events:
+            live = self._open()
         if isinstance(live, Stall):
             self._advanced(live)
             return
@@ -387,50 +407,24 @@ class Instance:
     def _let_through(self, events: list[Any]) -> list[Any]:
         """What the code may see of these events while the run is, or is not, suspended."""
         if self._gate is None:
-            if not any(type(event) is RunSuspended for event in events):
+            if RunSuspended not in map(type, events):
                 return events
-            self._gate = Gate()
-        return self._gate.pass_through(events)
+            self._gate = self._services.executor.gate()
+        seen = self._gate.pass_through(events)
+        if not seen:
+            self._accepted = self._gate.recorded(events)
+        return seen
 
     def _open(self) -> LiveRun | Stall:
         """The run's code, brought to where its history is."""
-        head = self.head
-        try:
-            history = [decode_segment(segment.events) for segment in self._segments]
-        except ValueError as error:
-            return Stall("history-corrupt", f"history of {head.id!r} cannot be read: {error}")
-        started = history[0][0].at if history else self._at
-        identity = Identity(
-            head.app, head.id, head.execution, head.generation, head.name, started, head.parent, head.tags, head.version
-        )
-        live = self._services.executor.open(identity, is_new=not history)
-        if not (history or self.waits) or isinstance(live, Stall):
-            return live
-        self._events = sum(len(events) for events in history)
-        self._gate = Gate()
-        stall = live.replay(history, self._gate) or self._audit(history)
-        if stall is not None:
-            live.close()
-            return stall
-        self._segments = ()
-        return live
-
-    def _audit(self, history: list[list[Any]]) -> Stall | None:
-        """What is wrong with the wait rows, because a call without its row is never answered."""
-        has_mail = any(message.stored for message in (*self._batch, *self._mailbox))
-        found = discrepancy((event for events in history for event in events), self.waits, has_mail)
-        return Stall("wait-corrupt", f"the waits of {self.id!r} are damaged: {found}") if found else None
-
-    def _too_long(self) -> Stall | None:
-        """A history beyond its bound stands still, before it can no longer be replayed in reasonable time."""
-        bound = self._services.history_events_max
-        if self._events <= bound:
-            return None
-        return Stall(
-            "history-too-long",
-            f"the history of {self.id!r} has {self._events:,} events and the bound is {bound:,}; let the workflow use "
-            "continue_as_new, or raise history_events_max and resume",
-        )
+        messages = (*self._batch, *self._mailbox)
+        found = open_run(self._services.executor, self.head, self._segments, self.waits, self._at, messages)
+        if self._segments and self._metrics is not None:
+            self._metrics.replays += 1
+        if isinstance(found, Stall):
+            return found
+        self._gate, self._events, self._segments = found.gate, found.events, ()
+        return found.live
 
     def _advanced(self, result: list[Action] | Stall) -> None:
         if self._closed:
@@ -441,144 +435,58 @@ class Instance:
         self._commit(self._settle(result))
 
     def _settle(self, actions: list[Action]) -> Draft:
-        history = [event for event in self._accepted if type(event) not in REPORTS]
-        draft = settle(self.head, self.waits, self._at, history, actions)
-        for event in self._accepted:
-            if type(event) is AttemptFailed:
-                self._plan_retry(draft, event)
-            elif type(event) is HeartbeatSeen:
-                self._keep_details(draft, event)
-            elif type(event) is SlotGranted:
-                admit(draft, event.number, event.permit)
+        draft = settle(self.head, self.waits, self._at, self._accepted, actions)
+        for report in self._reports:
+            fold(draft, report, self._services)
         if self.head.stalled is not None:
             draft.fields["stalled"] = None  # because the code has taken this turn
         return draft
 
-    def _plan_retry(self, draft: Draft, event: AttemptFailed) -> None:
-        wait = self.waits[event.number]
-        due = self._next_attempt(event, wait)
-        if due is None or event.number in draft.closed:
-            return
-        draft.changed.append(
-            msgspec.structs.replace(
-                wait,
-                state=HELD if wait.state == HELD else QUEUED,
-                attempt=event.attempt + 1,
-                due=due,
-                failure=encode_event(event.failure),
-                details=event.details or wait.details,
-            )
-        )
-
-    def _keep_details(self, draft: Draft, event: HeartbeatSeen) -> None:
-        if event.number not in draft.closed:
-            draft.changed.append(msgspec.structs.replace(self.waits[event.number], details=event.details))
-
-    def _admit_stalled(self, grant: SlotGranted) -> None:
-        """A turn that only takes a slot, because the calls of a run that stands still go on."""
-        self._busy = True
-        draft = Draft(self.head, self.waits, max(self._services.clock.now(), self.head.updated))
-        admit(draft, grant.number, grant.permit)
-        self._commit(draft)
-
-    def _decide_without_code(self, accepted: list[Any]) -> None:
-        """Turns that need no user code: termination, run timeout, cancelled before the start, results after the end."""
-        head = self.head
-        draft = Draft(head, self.waits, self._at)
-        if head.status in FINISHED:
-            draft.closed.extend(event.number for event in accepted if hasattr(event, "number"))
-            self._commit(draft)
-            return
-        for event in accepted:
-            if type(event) not in REPORTS:
-                record(draft, event)
-        terminated = next((event for event in accepted if type(event) is RunTerminated), None)
-        if terminated is not None:
-            self._terminate_children(draft, terminated)
-            finish(draft, Status.TERMINATED, terminated.output)
-        elif not _timed_out(accepted):
-            finish(draft, Status.CANCELED)  # because the code has not begun, there is nobody to tell
-        else:
-            finish(
-                draft,
-                Status.FAILED,
-                failure=Failure(type="RunTimedOut", message="the run took longer than its run_timeout"),
-            )
-        self._commit(draft)
-
-    def _adopt(self, accepted: list[Any]) -> None:
-        """The first turn of a fork, which no code takes part in; what came with it waits for the next one."""
-        draft = Draft(self.head, self.waits, self._at)
-        adopt(draft, accepted[0])
-        for event in accepted[1:]:
-            draft.send(self.head.id, event, self.head.execution, self.head.generation)
-        self._segments = (Segment(1, encode_segment(draft.events)),) if draft.events else ()
-        self._commit(draft)
-
-    def _terminate_children(self, draft: Draft, event: RunTerminated) -> None:
-        if event.recursive:
-            for wait in self.waits.values():
-                if wait.kind == "child" and wait.on is not None:
-                    draft.send(wait.on, RunTerminated(at=draft.at, output=event.output, recursive=True))
-
     def _commit(self, draft: Draft) -> None:
-        head = self.head
-        consumed, seen = _keys(self._batch)
-        has_history = len(draft.events) > 1
-        self._count_events(len(draft.events))
-        turn = Turn(
-            shard=self._services.shard,
-            id=head.id,
-            execution=head.execution,
-            generation=head.generation,
-            expected=self._expected,
-            at=draft.at,
-            head=draft.new_head(),
-            segment=encode_segment(draft.events) if has_history else None,
-            opened=list(draft.opened.values()) if draft.opened else (),
-            changed=draft.changed or (),
-            closed=draft.closed or (),
-            consumed=consumed,
-            seen=seen,
-            mail=draft.mail or (),
-            created=draft.created or (),
-            published=draft.published or (),
-            permits=draft.permits,
-            erase=draft.erase,
-        )
-        self._answers = draft.answers
-        if self._is_nothing(turn):
+        self._accepted = self._reports = _EMPTY
+        self._answers = draft.answers or _EMPTY
+        if draft.opened or draft.retried:
+            self._spread(draft)
+        turn = draft.turn(self._services.shard, self._expected, *keys_of(self._batch))
+        if turn is None:
             self._settled_nothing()
             return
-        if draft.refused:
-            turn.published = (*turn.published, *draft.refused)  # because who asked may be elsewhere
-        self._turn = turn
-        self._completed = draft.completed
+        if self._services.has_doors:
+            self._leave_slots(turn, self._batch)
+        if turn.segment is not None:
+            self._count_events(len(draft.events))
+        if self._live is not None:
+            self._live.settled(draft.events, turn.segment)
+        self._turn, self._completed = turn, draft.completed
+        if turn.head is not None:
+            self._services.announce(self.head, turn, draft.completed)
         self._services.submit(turn, self._committed)
 
-    def _count_events(self, more: int) -> None:
-        before, self._events = self._events, self._events + more
-        if before < HISTORY_EVENTS_WARN <= self._events:
+    def _spread(self, draft: Draft) -> None:
+        """Leave to other nodes what this one has no room for."""
+        room = self._services.room()
+        if room is not None:
+            self._promised = spread(draft, room, self._services.is_movable)
+            self._services.promise(self._promised)
+
+    def _leave_slots(self, turn: Turn, batch: Sequence[Message]) -> None:
+        """Let the doors of queues know in the same turn which slots are free."""
+        granted = grants_in(batch)
+        for message in granted:
+            self._services.heard(address_of(self.id, message))  # because one given back is asked for again later
+        left = slots_left_by(self.id, self.waits, turn, granted)
+        if left:
+            turn.mail = [*turn.mail, *left]
+
+    def _count_events(self, count: int) -> None:
+        self._events += count
+        if self._events >= HISTORY_EVENTS_WARN > self._events - count:
             log.warning(
                 "the history of %s %s has %d events; continue_as_new keeps it short",
                 self.head.name,
                 self.id,
                 self._events,
             )
-
-    @staticmethod
-    def _is_nothing(turn: Turn) -> bool:
-        return turn.expected is not None and not (
-            turn.head
-            or turn.segment
-            or turn.opened
-            or turn.changed
-            or turn.closed
-            or turn.consumed
-            or turn.mail
-            or turn.created
-            or turn.published
-        )
 
     def _settled_nothing(self) -> None:
         """Everything was a duplicate, stale or refused, and nothing of it is stored."""
@@ -588,28 +496,34 @@ class Instance:
         self._answer(None)
         self._next_turn()
 
-    def _committed(self, outcome: contract.Outcome) -> None:
+    def _committed(self, outcome: Outcome) -> None:
         turn, self._turn = self._turn, None
         assert turn is not None
-        if outcome in _STALLING:
-            self._hold(self._batch, Stall(*_STALLING[outcome]))
+        if self._promised:
+            self._services.promise(-self._promised)
+            self._promised = 0
+        if outcome != Outcome.COMMITTED:
+            self._not_committed(outcome)
             return
-        if outcome != contract.Outcome.COMMITTED:
-            self._refused(outcome)
-            return
+        before = self.head
+        if self._metrics is not None:
+            count_turn(self._metrics, turn, before, self.waits, self._at, self._events)
         self._apply(turn)
-        self._services.released(turn)
-        self._release(turn)
-        self._tell_answers()
+        if self._services.tracing is not None:
+            self._trace(self._services.tracing, turn, before)
+        waiting = len(self._mailbox)
+        self._release(turn, before)
+        if self._answers:
+            self._tell_answers()
         self._answer(None)
-        if self.head.status in FINISHED:
-            self._ignore_commands()
-            self._services.finished(self, self._completed)
-        elif turn.erase:
-            self._begin_generation()
-            self._next_turn()
+        self._go_on(turn, waiting)
+
+    def _not_committed(self, outcome: Outcome) -> None:
+        stall = stall_of(outcome)
+        if stall is not None:
+            self._hold(self._batch, stall)
         else:
-            self._next_turn()
+            self._refused(outcome)
 
     def _apply(self, turn: Turn) -> None:
         """Make the memory what the store now holds."""
@@ -634,26 +548,36 @@ class Instance:
             for key in list(self._seen)[: len(self._seen) - SEEN_MAX]:
                 del self._seen[key]
         self._asleep = START_WAIT in waits
+        if self._services.limits_workflows:
+            self._services.begun_or_ended(self.head)
 
-    def _release(self, turn: Turn) -> None:
+    def _trace(self, tracing: Tracing, turn: Turn, before: Head) -> None:
+        """Keep what a traced run has lived through, until it ends."""
+        if self._history is None:
+            if TRACEPARENT not in self.head.more:
+                return
+            self._history = History([])
+        history = self._history
+        if turn.segment is not None and not turn.erase:
+            history.add(turn.segment)
+        if not (turn.erase or (before.finished is None and self.head.finished is not None)):
+            return
+        run = traced_run(before if turn.erase else self.head, turn, is_whole=history.is_whole)
+        if run is not None:
+            tracing.ended(run, history.segments)
+        self._history = None
+
+    def _release(self, turn: Turn, before: Head) -> None:
         """What may happen now that the turn is durable."""
-        address = (self.head.id, turn.execution, turn.generation)
-        for number in turn.closed:
-            self._services.cancel_attempt((*address, number))
-        for wait in turn.opened:
-            if wait.kind == "activity":
-                self._start_attempt(wait)
-            elif wait.due is not None:
-                self._services.schedule(wait.due, self.head.id, wait.number)
-            elif wait.kind == WaitKind.QUEUE:
-                self._tell_queue(wait)
-        for wait in turn.changed:
-            if wait.state in IN_QUEUE:
-                self._tell_queue(wait)
-            elif wait.due is not None:
-                self._services.schedule(wait.due, self.head.id, wait.number)
-        if turn.head is not None and self.head.suspended is None and _resumed(self._accepted):
-            self._resume_calls()
+        services = self._services
+        if turn.mail or turn.created:
+            services.released(turn)
+        if turn.notices:
+            services.announced()
+        release(services, self.head, turn)
+        if _stands_still(before) and not _stands_still(self.head):
+            services.try_again(self.id)
+            take_up(services, self.head, self.waits)
 
     def _tell_answers(self) -> None:
         answers, self._answers = self._answers, _EMPTY
@@ -664,27 +588,201 @@ class Instance:
         batch, self._batch = self._batch, _EMPTY
         for message in batch:
             if message.answer is not None:
-                message.answer(error)
+                message.settle(error)
 
-    def _ignore_commands(self) -> None:
-        """Answer those that came while the last turn was written as any that reach a run after its end."""
-        for message in self._mailbox:
-            if not message.stored and message.answer is not None:
-                message.answer(None)
-        self._mailbox = [message for message in self._mailbox if message.stored]
+    def _go_on(self, turn: Turn, waiting: int) -> None:
+        """Take the next turn, or tell of the end. `waiting`: messages that came while this turn was under way."""
+        if self.head.status in FINISHED:
+            rewinds = self._ignore_commands() if self._mailbox else ()
+            self._services.finished(self, self._completed)
+            for message in rewinds:
+                self._services.tell(self.id, message)
+            return
+        if turn.erase:
+            if turn.segment is None:
+                self._begin_generation()
+            # because the start, and the events that were kept, go before what came while the turn was under way
+            self._mailbox = [*self._mailbox[waiting:], *self._mailbox[:waiting]]
+        self._next_turn()
 
     def _next_turn(self) -> None:
         self._busy = False
-        self._accepted = _EMPTY
         if self._mailbox:
             self._take_turn()
 
-    def _refused(self, outcome: contract.Outcome) -> None:
+    def _ignore_commands(self) -> list[Message]:
+        """Answer those that came while the last turn was written as any that reach a run after its end.
+
+        But not what asks for just that, a run that has ended: it is for who is loaded next.
+        """
+        rewinds = [message for message in self._mailbox if type(message.event) is RunRewound]
+        for message in self._mailbox:
+            if not message.stored and message not in rewinds:
+                message.settle()
+        self._mailbox = [message for message in self._mailbox if message.stored]
+        return rewinds
+
+    def _begin_generation(self) -> None:
+        """continue_as_new: fresh code; its start is mail that is on its way."""
+        self._drop_code()
+        self._gate = None
+        self._segments = ()
+        self._events = 0
+
+    def _begin_again(self) -> None:
+        """The turn that is under way is taken back, and its messages with those that came since make up another."""
+        for key in self._marked:
+            self._seen.pop(key, None)
+        self._mailbox = [*self._batch, *self._mailbox]
+        self._busy = False
+        self._take_turn()
+
+    # -- turns of their own ---------------------------------------------------------------------------------------
+
+    def _takes_slots_alone(self) -> bool:
+        """Take, or give back, what doors have sent to a run that takes no other turn now; whether there was something.
+
+        Its calls go on while its code cannot; no attempt begins while it is suspended or quarantined.
+        """
+        head = self.head
+        is_open = head.suspended is None and not is_quarantined(head)
+        if self._services.commands_only or (is_open and head.stalled is None and not self._services.lacks_code):
+            return False
+        grants = grants_in(self._mailbox)
+        if not grants:
+            return False
+        self._mailbox = [message for message in self._mailbox if message not in grants]
+        self._begin(grants)
+        self._commit(take_slots(head, self.waits, self._at, grants, is_open=is_open))
+        return True
+
+    def _take_slot(self, grant: SlotGranted) -> None:
+        """A turn that only takes a slot, because the calls of a run go on whose code cannot."""
+        self._begin(_EMPTY)
+        draft = Draft(self.head, self.waits, self._at)
+        admit(draft, grant)
+        self._commit(draft)
+
+    def _adopt(self, accepted: list[Any]) -> None:
+        """The first turn of a fork."""
+        draft = decide_fork(self.head, self.waits, self._at, accepted)
+        self._segments = (Segment(1, encode_segment(draft.events)),) if draft.events else ()
+        self._commit(draft)
+
+    def _rewind(self, asked: RunRewound) -> None:
+        """The turn of a failed run that takes it back."""
+        draft = decide_rewind(self.head, self.waits, self._at, self._segments, asked)
+        self._drop_code()
+        self._gate, self._events = None, 0
+        segment = Segment(self.head.sequence + 1, encode_segment(draft.events))
+        self._segments = (segment,) if draft.events else ()
+        self._commit(draft)
+
+    # -- waiting: for the start, the code, a slot, an end of a stall ----------------------------------------------
+
+    def _awaits_start(self) -> bool:
+        """Whether the start of the generation is mail that has yet to be handed over, before what came after it."""
+        if self._has_begun or self.head.status in FINISHED:
+            return False
+        return all(type(message.event) in AFTER_START for message in self._mailbox)
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether history has the start of the generation."""
+        return bool(self._events or self._segments)
+
+    @property
+    def _lacks_slot(self) -> bool:
+        return self._services.limits_workflows and self._services.awaits_slot(self.id)
+
+    @property
+    def _awaits_slot(self) -> bool:
+        """Whether the node has no slot to begin it, and no message ends it before."""
+        if not self._lacks_slot:
+            return False
+        return {RunTerminated, RunCancelRequested}.isdisjoint(type(message.event) for message in self._mailbox)
+
+    def _is_held(self, batch: Sequence[Message]) -> bool:
+        return is_held(
+            {type(message.event) for message in batch},
+            self.head,
+            is_asleep=self._asleep,
+            is_retried=self._retrying,
+            lacks_code=self._services.lacks_code,
+            is_remote=self._services.executor.is_remote,
+        )
+
+    def _put_off(self, batch: list[Message], *, may_wait: bool) -> bool:
+        """Keep the batch as mail if it has to wait: for the code, a time, an end of a stall, or for a slot."""
+        head, services = self.head, self._services
+        if may_wait and self._is_held(batch):
+            self._hold(batch, None)
+        elif head.status != Status.PENDING or head.kind != WORKFLOW or services.commands_only:
+            return False  # because it has begun, or does not begin here
+        elif (place := services.executor.place(head.name, head.version)) and has_to_queue(batch, self.waits):
+            self._enter_queue(batch, place)
+        elif services.limits_workflows and not self._may_begin(batch):
+            self._hold(batch, None)
+        else:
+            return False
+        return True
+
+    def _may_begin(self, batch: Sequence[Message]) -> bool:
+        """Whether there is a slot for a run that has not begun, or the batch ends it before.
+
+        What a queue lets in needs none, because it would keep the queue's slot while it waits.
+        """
+        kinds = {type(message.event) for message in batch}
+        if RunTerminated in kinds or any(wait.state in IN_QUEUE for wait in self.waits.values()):
+            return True
+        return self._services.may_begin(self.head) or RunCancelRequested in kinds
+
+    def _enter_queue(self, batch: list[Message], place: Place) -> None:
+        """Keep messages as mail until there is a slot."""
+        queued = start_wait(self._at, None, place)
+        turn = hold_in_queue(self._services.shard, self.head, self.waits, batch, queued, self._at, self._expected)
+        self._services.submit(turn, partial(self._queued, queued))
+
+    def _queued(self, wait: Wait, outcome: Outcome) -> None:
+        # because a start time that comes once more meanwhile would let it begin without a slot
+        self._mailbox = [message for message in self._mailbox if message.stored or not _is_of_time(message.event)]
+        self._held((wait,), outcome)
+
+    def _hold(self, batch: list[Message], stall: Stall | None) -> None:
+        """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
+        turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
+        if turn is None:
+            self._put_back()
+            self._answer(None)
+            self._leave([])
+            return
+        if self._services.has_doors:
+            self._leave_slots(turn, ())
+        if stall is not None and turn.head is not None:
+            self._services.stalled(self.head, stall)
+        if turn.head is not None:
+            self._services.announce(self.head, turn, None)
+        self._services.submit(turn, partial(self._held, turn.changed))
+
+    def _held(self, answered: Sequence[Wait], outcome: Outcome) -> None:
+        """The messages are mail now; the instance leaves memory, so that a retry begins from what is stored."""
+        if outcome != Outcome.COMMITTED:
+            self._refused(outcome)
+            return
+        for wait in answered:
+            tell_queue(self._services, self.head, wait)
+        self._put_back()
+        self._answer(None)
+        self._leave([message for message in self._mailbox if not message.stored])
+
+    # -- leaving memory -------------------------------------------------------------------------------------------
+
+    def _refused(self, outcome: Outcome) -> None:
         """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
         self._services.count(outcome)
         self._put_back()
         again = [message for message in self._mailbox if not message.stored]
-        refusal = self._refusal(outcome)
+        refusal = refusal_of(outcome, self.id)
         if refusal is not None:
             self._answer(refusal)
         else:
@@ -692,18 +790,6 @@ class Instance:
             again = [message for message in batch if not message.stored] + again
             self._retries_again |= self._retrying  # because the stall has not been tried again yet
         self._leave([message for message in again if not _is_of_time(message.event)])
-
-    def _refusal(self, outcome: contract.Outcome) -> Exception | None:
-        """What those hear whose messages cannot be taken; None if another try may do."""
-        match outcome:
-            case contract.Outcome.EXISTS:
-                return already_exists(self.id)
-            case contract.Outcome.TOO_LARGE | contract.Outcome.UNWRITABLE:
-                return StoreError(f"what instance {self.id!r} was to keep cannot be written; the log has the error")
-            case contract.Outcome.NO_ROOM:
-                return StoreFull(f"the store has no room for instance {self.id!r}; free some, then start it again")
-            case _:
-                return None
 
     def _put_back(self) -> None:
         """Stored messages of the batch wait again: what is untaken at leaving comes with the next load."""
@@ -715,71 +801,13 @@ class Instance:
     def _leave(self, again: list[Message]) -> None:
         """Leave memory: what is stored comes back with the next load, `again` is told to whoever is loaded then."""
         self._mailbox = [message for message in self._mailbox if message.stored]
+        if self.head.status == Status.PENDING and self._services.limits_workflows:
+            self._services.not_begun(self.id)
         self._services.drop(self)
         for message in again:
             self._services.tell(self.id, message)
         if self._retries_again:
             self._services.retry(self.id)
-
-    def _begin_generation(self) -> None:
-        """continue_as_new: fresh code; its start is mail that is on its way."""
-        self._drop_code()
-        self._gate = None
-        self._segments = ()
-        self._events = 0
-
-    # -- stalls ---------------------------------------------------------------------------------------------------
-
-    def _hold(self, batch: list[Message], stall: Stall | None) -> None:
-        """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
-        turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
-        if turn is None:
-            self._put_back()
-            self._answer(None)
-            self._leave([])
-            return
-        if stall is not None and turn.head is not None:
-            self._services.stalled(self.head, stall)
-        self._services.submit(turn, partial(self._held, turn.changed))
-
-    def _held(self, answered: Sequence[Wait], outcome: contract.Outcome) -> None:
-        """The messages are mail now; the instance leaves memory, so that a retry begins from what is stored."""
-        if outcome != contract.Outcome.COMMITTED:
-            self._refused(outcome)
-            return
-        for wait in answered:
-            self._tell_queue(wait)
-        self._put_back()
-        self._answer(None)
-        self._leave([message for message in self._mailbox if not message.stored])
-
-    # -- attempts -------------------------------------------------------------------------------------------------
-
-    def _start_attempt(self, wait: Wait) -> None:
-        head = self.head
-        if head.suspended is None and wait.state == HELD and not is_quarantined(head):
-            self._services.start_attempt((head.id, head.execution, head.generation, wait.number), wait)
-        elif wait.state in IN_QUEUE:
-            self._tell_queue(wait)
-
-    def _tell_queue(self, wait: Wait) -> None:
-        head = self.head
-        self._services.queued((head.id, head.execution, head.generation, wait.number), wait)
-
-    def _resume_calls(self) -> None:
-        """Start what should be running: after a load, a resume."""
-        now = self._services.clock.now()
-        for wait in list(self.waits.values()):
-            if wait.kind == WaitKind.START and wait.due is not None:
-                # because who created it may be another process, and this one's window is read already
-                self._services.schedule(wait.due, self.head.id, wait.number)
-            elif wait.kind == "activity" or wait.state in IN_QUEUE:
-                if wait.due is None or wait.due <= now:
-                    self._start_attempt(wait)
-                else:
-                    self._services.schedule(wait.due, self.head.id, wait.number)
-
-    # -- small things ---------------------------------------------------------------------------------------------
 
     def _drop_code(self) -> None:
         live, self._live = self._live, None
@@ -793,38 +821,9 @@ class Instance:
         return f"{what}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
 
 
+_NO_KEYS: Mapping[str, None] = MappingProxyType({})
 _EMPTY: list[Any] = []
 """Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
-
-
-_OBSTACLES = (Exception, AttemptBlocked)
-"""Messages that may make the instance stand still: mail that cannot be read, and an attempt that cannot be made."""
-
-
-_STALLING = {
-    contract.Outcome.TOO_LARGE: (
-        "turn-too-large",
-        "a turn is larger than the store can take; pass addresses of large values, or fewer of them at once",
-    ),
-    contract.Outcome.UNWRITABLE: (
-        "turn-not-writable",
-        "the store failed at writing a turn; the log has the error, which is a defect of Perdure worth reporting",
-    ),
-}
-"""Outcomes after which the instance stands still, with the reason."""
-
-
-def already_exists(id: str) -> InstanceExists:
-    return InstanceExists(f"instance {id!r} exists and is not finished; use another id, or if_exists='return'", id)
-
-
-def _keys(batch: list[Message]) -> tuple[Sequence[str], Sequence[str]]:
-    """Of the messages of a turn: the keys of mail that it consumes, and those to remember as seen."""
-    keyed = [message for message in batch if message.key is not None]
-    if not keyed:
-        return (), ()
-    consumed = [str(message.key) for message in keyed if message.stored]
-    return consumed, [str(message.key) for message in keyed if isinstance(message.event, COMMANDS)]
 
 
 def _is_of_time(event: Any) -> bool:
@@ -832,9 +831,5 @@ def _is_of_time(event: Any) -> bool:
     return type(event) is SlotGranted or (type(event) is TimerFired and event.number == START_WAIT)
 
 
-def _resumed(events: list[Any]) -> bool:
-    return any(type(event) is RunResumed for event in events)
-
-
-def _timed_out(events: list[Any]) -> bool:
-    return any(type(event) is TimerFired and event.number == TIMEOUT_WAIT for event in events)
+def _stands_still(head: Head) -> bool:
+    return head.suspended is not None or head.stalled is not None

@@ -7,6 +7,7 @@ from typing import Protocol
 from perdure.clock import Clock
 from perdure.engine.shard import Shard
 from perdure.stores.contract import EngineStore
+from perdure.telemetry.metrics import Metrics
 
 
 class Node(Protocol):
@@ -15,6 +16,21 @@ class Node(Protocol):
     app: str
     store: EngineStore
     clock: Clock
+    metrics: Metrics | None
+    owned: dict[int, Shard]
+    """The shards that this node owns, by id."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the app's code runs elsewhere: then everything that reaches a run is durable first, as mail."""
+
+    @property
+    def announces(self) -> bool:
+        """Whether notices are written of what happens to instances."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node owns the app's first shard, and does what one node has to do for all."""
 
     def shard_of(self, id: str) -> int: ...
     def owner_of(self, id: str) -> Shard | None: ...

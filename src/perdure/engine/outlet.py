@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from perdure.actors.committer import Settled
+from perdure.actors.docket import Settled
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.attempts import Address
@@ -105,8 +105,9 @@ class StreamOutlet:
 
     async def _until_ahead(self, count: int) -> None:
         while self._refusal is None and self._ahead > count:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)  # because others may wait too, and this one be cancelled
 
     def _check(self) -> None:
         if self._refusal is not None:

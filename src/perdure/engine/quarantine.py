@@ -14,11 +14,25 @@ from perdure.actors.message import from_mail
 from perdure.actors.rounds import Rounds
 from perdure.clock import Clock
 from perdure.engine.attempts import Attempts
+from perdure.engine.entity import Entity
 from perdure.engine.instance import Instance
 from perdure.engine.standstill import QUARANTINED, hold
 from perdure.errors import Fenced
+from perdure.history.slots import is_door
+from perdure.history.topics import is_topic
 from perdure.history.work import Stall
-from perdure.stores.contract import IN_FLIGHT, EngineStore, Head, Lease, Loaded, Outcome, Suspect, WaitKind
+from perdure.stores.contract import (
+    ENTITY,
+    IN_FLIGHT,
+    Batch,
+    EngineStore,
+    Head,
+    Lease,
+    Loaded,
+    Outcome,
+    Suspect,
+    WaitKind,
+)
 
 log = logging.getLogger("perdure")
 QUARANTINE_DEATHS = 3
@@ -60,22 +74,35 @@ def judge(suspects: Sequence[Suspect], deaths_max: int) -> Findings:
 
 def verdict(loaded: Loaded, deaths: int, now: int) -> Stall:
     """Why an instance is not run any more, in words for people."""
-    id = loaded.head.id
     return Stall(
         QUARANTINED,
         f"its owner died {deaths} times running while it was in flight, the last time when no other suspect ran; in "
-        f"flight were {_in_flight(loaded, now)}; repair that and `perdure resume {id}`, or `perdure terminate {id}`",
+        f"flight were {_in_flight(loaded, now)}; repair that and resume it{_or_else(loaded)}",
     )
+
+
+def _or_else(loaded: Loaded) -> str:
+    return "" if loaded.head.kind == ENTITY else ", or terminate it"
 
 
 def _in_flight(loaded: Loaded, now: int) -> str:
     """What an owner had to run of it."""
+    if loaded.head.kind == ENTITY:
+        return _operations(loaded, now)
     due = [wait for wait in loaded.waits if wait.due is None or wait.due <= now]
     calls = [wait for wait in due if wait.kind == WaitKind.ACTIVITY and wait.state in IN_FLIGHT]
     told = [f"activity {wait.name} (call {wait.number}, attempt {wait.attempt})" for wait in calls]
     told += [f"a {wait.kind} that was due" for wait in due if wait.kind != WaitKind.ACTIVITY and wait.due is not None]
     if loaded.mail:
         told.append(f"a turn with {len(loaded.mail)} messages")
+    return ", ".join(told) or "nothing that is stored"
+
+
+def _operations(loaded: Loaded, now: int) -> str:
+    delayed = [wait.name for wait in loaded.waits if wait.due is not None and wait.due <= now]
+    told = [f"a delayed {name}" for name in delayed]
+    if loaded.mail:
+        told.append("a message" if len(loaded.mail) == 1 else f"{len(loaded.mail):,} messages")
     return ", ".join(told) or "nothing that is stored"
 
 
@@ -114,7 +141,9 @@ class Lane:
 
         Raises StoreError, with nothing lost: the next try begins from the same deaths.
         """
-        findings = judge(await self._store.suspects(self._lease.shard), deaths_max)
+        suspects = await self._store.suspects(self._lease.shard)
+        # without what runs no code of anybody, and has mail all the time
+        findings = judge([one for one in suspects if not (is_door(one.instance) or is_topic(one.instance))], deaths_max)
         if findings.convicted is not None:
             await self._convict(findings.convicted)
         if findings.cleared:
@@ -146,7 +175,7 @@ class Lane:
             mail = [from_mail(mail) for mail in loaded.mail]
             turn = hold(shard, head, waits, mail, stall, max(now, head.updated), head.sequence)
             if turn is not None:
-                (outcome,) = await self._store.commit(self._lease, [turn], self._clock.token())
+                (outcome,) = await self._store.commit([Batch(self._lease, [turn])], self._clock.token())
                 if outcome is Outcome.COMMITTED:
                     self._stalled(head, stall)
 
@@ -179,12 +208,18 @@ class Lane:
         now = asyncio.get_running_loop().time
         ends = now() + self._share_seconds
         pause = LANE_LOOK_SECONDS
-        while not (self._host.is_at_rest(id) and not self._attempts.runs(id)):
+        while not self._has_survived(id):
             if now() >= ends:
                 return False
             await asyncio.sleep(min(pause, ends - now()))
             pause = min(pause * 1.5, LANE_LOOK_SECONDS_MAX)
         return True
+
+    def _has_survived(self, id: str) -> bool:
+        actor = self._host.get(id)
+        if isinstance(actor, Entity) and actor.has_done:
+            return True  # because one that many ask never rests, and who kills is first in its queue some day
+        return self._host.is_at_rest(id) and not self._attempts.runs(id)
 
     def __repr__(self) -> str:
         return f"<Lane of shard {self._lease.shard}: {len(self._waiting)} suspects wait>"
@@ -192,7 +227,7 @@ class Lane:
 
 def _arrive(actor: object, arrived: asyncio.Event) -> None:
     """It is loaded: its calls run, its mail is taken; what is due is told here, as the timers may not look before."""
-    if isinstance(actor, Instance):
+    if isinstance(actor, (Instance, Entity)):
         for number in list(actor.waits):
             actor.due(number)
     arrived.set()

@@ -12,7 +12,7 @@ from perdure.actors.host import Host
 from perdure.actors.rounds import Rounds
 from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
-from perdure.engine.reports import SlotGranted
+from perdure.history.events import SlotGranted
 from perdure.history.options import Limits, Place, place_of
 from perdure.scheduler.line import RETURNING, Line, Ticket
 from perdure.stores.contract import ADMITTED, QUEUED, EngineStore, Lease, OpenCall, Permit, Wait, WaitKind
@@ -44,6 +44,7 @@ class Queues:
         self._lines: dict[str, Line] = {}
         self._starts: dict[str, list[int]] = defaultdict(list)
         self._offered: dict[Address, int] = {}
+        self._counted: dict[Address, int] = {}
         self._rounds = Rounds("queues", self._round)
 
     async def open(self, tell: Callable[[OpenCall], None]) -> None:
@@ -85,13 +86,13 @@ class Queues:
         name = self.members.pop(address, None)
         if name is None:
             return
-        self._offered.pop(address, None)
+        self._forget_offer(address)
         self._lines[name].leave(address)
         self._rounds.wake()
 
     def _told_admitted(self, address: Address, wait: Wait) -> bool:
         """Who has a slot keeps it. A call of a dead owner asks for its slot again, because its start counts again."""
-        self._offered.pop(address, None)
+        self._forget_offer(address)
         line = self._line_of(address)
         if line.runs(address):
             return True
@@ -127,7 +128,7 @@ class Queues:
     async def _round(self) -> float | None:
         now = self._clock.now()
         for address, at in list(self._offered.items()):
-            if now - at > OFFER_AGAIN_SECONDS * SECOND:
+            if now - at > OFFER_AGAIN_SECONDS * SECOND and self._counts_again(address, now):
                 self._offer(address)
         if sum(self._admit(name, line, now) for name, line in self._lines.items()) >= GRANTS_PER_ROUND:
             return 0
@@ -141,16 +142,32 @@ class Queues:
             ticket = line.admit(now)
             if ticket is None:
                 break
+            self._counted[ticket.address] = now
             self._offer(ticket.address)
             count += 1
         return count
+
+    def _counts_again(self, address: Address, now: int) -> bool:
+        """Whether a slot may be offered again: if its start has left the window of the rate, it counts anew."""
+        line = self._line_of(address)
+        if line.limits.rate is None or self._counted[address] + line.limits.per > now:
+            return True
+        if not line.count(now):
+            return False
+        self._counted[address] = now
+        return True
+
+    def _forget_offer(self, address: Address) -> None:
+        self._offered.pop(address, None)
+        self._counted.pop(address, None)
 
     def _offer(self, address: Address) -> None:
         """Let the instance write that it has the slot. One that wants none any more gives it back."""
         now = self._offered[address] = self._clock.now()
         name = self.members[address]
         limits = self._lines[name].limits
-        permit = None if limits.rate is None else Permit(name, now, now + limits.per)
+        begun = self._counted[address]
+        permit = None if limits.rate is None else Permit(name, begun, begun + limits.per)
         id, execution, generation, number = address
         grant = SlotGranted(at=now, number=number, permit=permit)
 
@@ -164,11 +181,11 @@ class Queues:
         return f"<Queues of shard {self._lease.shard}: {self._lines!r}>"
 
 
-async def queued_calls(store: EngineStore, shard: int) -> list[OpenCall]:
-    """All waits of a shard that are in a queue."""
+async def queued_calls(store: EngineStore, shard: int, most: int | None = None) -> list[OpenCall]:
+    """All waits of a shard that are in a queue; if there are more than `most`, about as many."""
     found: list[OpenCall] = []
     page = await store.queued(shard, "", QUEUES_PAGE)
-    while page:
+    while page and (most is None or len(found) < most):
         found += page
         page = await store.queued(shard, page[-1].instance, QUEUES_PAGE)
     return found

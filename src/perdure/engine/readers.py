@@ -8,12 +8,8 @@ from contextlib import contextmanager
 
 from perdure.engine.node import Node
 from perdure.history.streams import Selection, StreamPage, choose
+from perdure.scheduler.pace import LookPause
 from perdure.stores.contract import FINISHED, Head, Item
-
-STREAM_POLL_SECONDS = 0.02
-"""How soon a reader looks again for items of which nobody in its process tells."""
-STREAM_POLL_SECONDS_MAX = 0.25
-"""How far that pause grows while there are none."""
 
 FindHead = Callable[[str, str | None], Awaitable[Head]]
 
@@ -30,15 +26,14 @@ class Readers:
         self, id: str, execution: str | None, selection: Selection, after: int, limit: int, wait: bool
     ) -> StreamPage:
         """A page after an offset. If `wait`, it has items, or the stream or the instance has ended."""
-        pause = STREAM_POLL_SECONDS
+        pause = LookPause()
         with self._listening(id) as hint:
             while True:
                 hint.clear()
                 page = await self._look(id, execution, selection, after, limit)
                 if page.items or page.ended or not wait:
                     return page
-                heard = await _heard(hint, pause)
-                pause = STREAM_POLL_SECONDS if heard else min(pause * 1.5, STREAM_POLL_SECONDS_MAX)
+                pause.after(await _heard(hint, pause.seconds))
 
     def appended(self, id: str) -> None:
         """A stream of an instance of this node has more items."""

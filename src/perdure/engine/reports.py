@@ -1,4 +1,4 @@
-"""What an attempt tells its run: events that history does not know, and their form as mail."""
+"""How an attempt's end becomes a message to its run, and messages become mail."""
 
 from __future__ import annotations
 
@@ -6,46 +6,14 @@ from typing import Any
 
 from perdure.actors.message import Message
 from perdure.engine.attempts import Running
-from perdure.history.events import ActivityCompleted, ActivityFailed, Event, Failure, RunResumed, encode_event
+from perdure.history.events import ActivityCompleted, SlotGranted, encode_event
+from perdure.history.reports import AttemptBlocked, AttemptFailed, HeartbeatSeen, untold
+from perdure.history.topics import attempt_messages
 from perdure.history.work import Outcome, Stall
 from perdure.stores.contract import Mail
 
-
-class AttemptFailed(Event, frozen=True):
-    """An attempt failed on this node and the retry policy has to be asked."""
-
-    number: int
-    failure: Failure
-    attempt: int
-    timed_out: bool = False
-    details: Any = None
-
-
-class HeartbeatSeen(Event, frozen=True):
-    """Details of a running attempt that are worth keeping."""
-
-    number: int
-    details: Any
-
-
-class AttemptBlocked(Event, frozen=True):
-    """An attempt cannot be made here, because its payloads cannot be read or written."""
-
-    number: int
-    stall: Stall
-
-
-class SlotGranted(Event, frozen=True):
-    """A slot of its queue is free for a wait; `permit` is what the queue's rate counts, if it has one."""
-
-    number: int
-    permit: Any = None
-
-
-REPORTS = (AttemptFailed, HeartbeatSeen, AttemptBlocked, SlotGranted)
-"""Events that live on this node alone."""
 ATTEMPT_ENDED = (ActivityCompleted, AttemptFailed)
-UNKEPT = (HeartbeatSeen, AttemptBlocked, SlotGranted, RunResumed)
+UNKEPT = (HeartbeatSeen, AttemptBlocked, SlotGranted)
 """Events that are worth nothing later, and so are not kept as mail."""
 
 
@@ -63,6 +31,7 @@ def report(running: Running, outcome: Outcome | Stall, at: int) -> Message:
             attempt=running.wait.attempt,
             started=running.started,
             guarantee=outcome.guarantee,
+            messages=attempt_messages(outcome.messages, running.app, running.address, at),
         )
     else:
         event = AttemptFailed(
@@ -76,23 +45,10 @@ def report(running: Running, outcome: Outcome | Stall, at: int) -> Message:
     return Message(event, None, execution, generation)
 
 
-def failed(event: AttemptFailed) -> ActivityFailed:
-    """The failure of the call, once no attempt is left; also the attempt's form as mail."""
-    return ActivityFailed(
-        at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
-    )
-
-
-def unasked(event: ActivityFailed) -> AttemptFailed:
-    """The attempt that was kept as mail before the policy was asked."""
-    return AttemptFailed(
-        at=event.at, number=event.number, failure=event.failure, attempt=event.attempt, timed_out=event.timed_out
-    )
-
-
 def kept(id: str, message: Message, at: int) -> Mail:
     """The message as mail to the same run."""
-    event = failed(message.event) if type(message.event) is AttemptFailed else message.event
-    number = getattr(event, "number", 0)
-    key = message.key or f"{message.execution}.{message.generation}.{number}.{type(event).__name__}"
+    event = untold(message.event) if type(message.event) is AttemptFailed else message.event
+    call = f"{message.execution}.{message.generation}.{getattr(event, 'number', 0)}"
+    # with the attempt, because a failure of an earlier one may lie there already
+    key = message.key or f"{call}.{type(event).__name__}.{getattr(event, 'attempt', 0)}"
     return Mail(id, key, encode_event(event), at, message.execution, message.generation)

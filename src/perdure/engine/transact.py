@@ -12,7 +12,7 @@ from perdure.engine.attempts import Running
 from perdure.engine.reports import kept, report
 from perdure.errors import StoreError
 from perdure.history.events import Failure
-from perdure.history.work import Outcome
+from perdure.history.work import Outcome, Stall
 from perdure.stores import contract
 from perdure.stores.contract import EngineStore, Lease, Mail, Transactions
 
@@ -34,7 +34,7 @@ class Transacting:
         self._clock = clock
         self._host = host
 
-    async def transact(self, running: Running, step: Callable[[Any], Outcome]) -> Outcome | None:
+    async def transact(self, running: Running, step: Callable[[Any], Outcome | Stall]) -> Outcome | Stall | None:
         """The outcome of a step that failed; None if its result is mail now, or the call is closed."""
         if not isinstance(self._store, Transactions):
             return Outcome(failure=UNSUPPORTED)
@@ -43,7 +43,7 @@ class Transacting:
 
         def work(guest: Any) -> Mail:
             outcome = step(guest)
-            if outcome.failure is not None:
+            if isinstance(outcome, Stall) or outcome.failure is not None:
                 raise _Failed(outcome)
             at = self._clock.now()
             carried[:] = [kept(id, report(running, outcome, at), at)]
@@ -67,6 +67,6 @@ class Transacting:
 class _Failed(Exception):
     """The step failed, so its transaction must not happen."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome | Stall) -> None:
         super().__init__()
         self.outcome = outcome

@@ -1,0 +1,62 @@
+"""A program whose messages may end its process: `python poison_app.py DIRECTORY [WORD]` runs until none is left.
+
+A message with "kills" ends it as a crash in native code does, unless a file `repaired` is there, one with "seconds"
+takes so long. Each end appends a line to `deaths`, each message that is handled one to `handled`. With the word `off`
+nobody is quarantined, with `stops` the program ends in good order a moment after it has a message in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from perdure import App, CloudEvent
+
+DIRECTORY = Path(sys.argv[1] if __name__ == "__main__" else ".")
+SETTINGS = {"quarantine_deaths": None} if "off" in sys.argv else {}
+app = App("poison", store=f"sqlite:///{DIRECTORY}/app.db", drain_seconds=0.0, **SETTINGS)
+in_hand = asyncio.Event()
+
+
+def append(name: str, line: str) -> None:
+    file = os.open(DIRECTORY / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{line}\n".encode())
+    os.fsync(file)
+    os.close(file)
+
+
+@app.subscribe("orders", dead_letter="graveyard")
+async def handle(order: dict, event: CloudEvent) -> None:
+    in_hand.set()
+    await asyncio.sleep(order.get("seconds", 0))
+    if order.get("kills") and not (DIRECTORY / "repaired").exists():
+        append("deaths", event.id)
+        os.kill(os.getpid(), signal.SIGKILL)
+    append("handled", event.id)
+
+
+@app.subscribe("graveyard")
+async def bury(event: CloudEvent) -> None:
+    append("buried", f"{event.extensions['deadletterreason']}")
+
+
+async def is_over() -> bool:
+    topics = await app.client.topics()
+    return bool(topics) and not any(group.left for topic in topics for group in topic.groups)
+
+
+async def main() -> None:
+    async with app:
+        print("ready", flush=True)
+        if "stops" in sys.argv:
+            await in_hand.wait()
+            return
+        while not await is_over():
+            await asyncio.sleep(0.02)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
