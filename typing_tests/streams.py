@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, assert_type
 
-from perdure import App, Handle, StreamActivity, activity_context
+from perdure import Activity, App, Handle, StreamActivity, activity_context
 from perdure.sdk.streams import StreamReader, StreamState
 
 app = App("shop", store="memory:")
@@ -30,6 +30,15 @@ def old(count: int) -> Generator[int, None, None]:
 
 made: tuple[StreamActivity[[str], str], StreamActivity[[int], dict[str, int]]] = (tokens, rows)
 assert_type(old.item_type, type[int])
+
+
+@app.activity(stream=True)
+async def beside(prompt: str) -> int:
+    await activity_context().put(prompt)
+    return 1
+
+
+both: Activity[[str], int] = beside
 
 
 @app.workflow

@@ -472,7 +472,7 @@ async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
 
     async with app:
         handle = await main.start(2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await handle.explain()).cause != "event":
                 await asyncio.sleep(0.01)
         before = [event async for event in handle.history()]
@@ -484,7 +484,7 @@ async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
             assert debug.locals()["x"] == "2"
         assert [event async for event in handle.history()] == before
         await handle.raise_event("go", "yes")
-        assert await handle.result(10) == "yesyes"
+        assert await handle.result(30) == "yesyes"
     assert ran == [2]
 
 
@@ -492,7 +492,7 @@ async def test_a_handle_of_an_open_app_is_debugged_beside_the_run():
 async def test_a_client_from_outside_is_given_the_app(tmp_path):
     app, _ = an_app(two_steps, store=f"sqlite:///{tmp_path}/unit.db")
     async with app:
-        await (await app.definitions.workflows["main"].with_options(id="a").start(1)).result(10)
+        await (await app.definitions.workflows["main"].with_options(id="a").start(1)).result(30)
     async with Client(f"sqlite:///{tmp_path}/unit.db") as client:
         with pytest.raises(InvalidArgument, match=r"handle\.debug\(app\)"):
             await client.get("a").debug()
@@ -529,7 +529,7 @@ async def test_packed_payloads_are_read_by_the_codec_of_the_app(tmp_path):
 
     async with app:
         handle = await main.with_options(id="a").start("ada")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await handle.explain()).cause != "event":
                 await asyncio.sleep(0.01)
         with await handle.debug() as debug:
@@ -562,7 +562,7 @@ async def test_the_bound_on_the_time_of_a_turn_does_not_apply():
     app, _ = an_app(two_steps, store="memory:")
     async with app:
         handle = await app.definitions.workflows["main"].start(1)
-        await handle.result(10)
+        await handle.result(30)
         with await handle.debug(at=4) as debug:
             seconds = TURN_SECONDS_MAX + 3 * LOOK_SECONDS
             told = stepped(debug, f"!__import__('time').sleep({seconds})", "p got", "c")
@@ -597,9 +597,9 @@ async def test_reruns_children_and_later_generations_are_runs_like_any_other():
 
     async with app:
         handle = await outer.start(2)
-        assert await handle.result(10) == 4
+        assert await handle.result(30) == 4
         again = await handle.rerun(2)
-        assert await again.result(10) == 4
+        assert await again.result(30) == 4
         for each in (handle, again):
             with await each.debug() as debug:
                 assert (debug.stall, debug.output) == (None, 4)

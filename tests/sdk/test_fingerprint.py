@@ -101,7 +101,7 @@ async def main() -> int:
             await app.client.get("x").raise_event("n", 6)
             same = (await app.client.get("x").state()).stalled
         async with program("return True") as app:
-            return halt, same, await app.client.get("x").result(5)
+            return halt, same, await app.client.get("x").result(30)
 
     halt, same, result = run(scenario)
     assert halt == same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -265,6 +266,28 @@ def test_code_that_is_put_away_unwinds_and_records_nothing():
     assert said == ["finally"]
     assert run.sealed
     assert run.advance(1, [ActivityCompleted(number=1)]) == []
+
+
+def test_code_that_is_put_away_unwinds_in_the_context_of_each_task():
+    said = []
+    where = contextvars.ContextVar("where", default="nowhere")
+
+    async def branch(name: str) -> None:
+        token = where.set(name)
+        try:
+            await act(1)
+        finally:
+            said.append(where.get())
+            where.reset(token)  # which fails in any other context
+            said.append(where.get())
+
+    async def code() -> None:
+        where.set("main")
+        await asyncio.gather(branch("first"), branch("second"))
+
+    run, _ = begun(code)
+    run.close()
+    assert said == ["second", "main", "first", "main"]
 
 
 def test_code_that_refuses_to_unwind_does_not_hold_anybody_up():

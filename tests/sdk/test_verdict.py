@@ -9,7 +9,7 @@ import msgspec
 import pydantic
 import pytest
 
-from perdure import App, continue_as_new, patched, wait_for_event
+from perdure import App, Codec, KeyRing, Secret, continue_as_new, patched, wait_for_event
 from perdure.codec import encode
 from perdure.errors import InvalidArgument, NotDecodable
 from perdure.history.events import (
@@ -327,3 +327,19 @@ def test_a_history_that_cannot_be_read_is_told():
     broken = msgspec.structs.replace(a_recording(FIRST), segments=[msgspec.Raw(b'[{"type": "Nothing"}]')])
     verdict = replay_recording(an_app(two_steps), broken)
     assert (verdict.finding, verdict.reason) == (Finding.STUCK, "history-corrupt")
+
+
+def test_code_that_passes_a_secret_on_replays_with_the_codec_of_its_app():
+    app = App("unit", codec=Codec(keys=KeyRing({"k1": KeyRing.new_key()})))
+
+    @app.activity
+    async def act(pin: Secret[str]) -> int:
+        return 1
+
+    @app.workflow
+    async def main(pin: str) -> int:
+        return await act(Secret(pin))
+
+    start = RunStarted(name="main", input=encode("7"), execution="ab" * 16)
+    verdict = replay_history(app, [TurnStarted(at=1), start, ActivityScheduled(number=1, name="act")])
+    assert verdict.finding is Finding.COMPATIBLE, verdict

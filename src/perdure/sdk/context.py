@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from perdure.clock import to_datetime
 from perdure.codec import Payload, Writer, decode
-from perdure.errors import OnlyInWorkflow
+from perdure.errors import InvalidArgument, OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt, Outlet
 from perdure.sdk.messages import ExternalEvent, Update, argument_type, name_of
@@ -191,7 +191,8 @@ class WorkflowInfo:
 
     @property
     def is_replaying(self) -> bool:
-        return self._run.replaying
+        """Whether the code does again what it has done before, or is put away: nobody is to be told of it."""
+        return self._run.replaying or self._run.sealed
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -210,7 +211,12 @@ def workflow_context() -> WorkflowInfo:
 class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
     def __init__(self, run: Run) -> None:
         identity = run.identity
-        ids = {"app": identity.app, "instance": identity.instance, "run": identity.generation}
+        ids = {
+            "app": identity.app,
+            "instance": identity.instance,
+            "run": identity.generation,
+            "workflow": identity.name,
+        }
         super().__init__(logging.getLogger(f"perdure.workflow.{identity.name}"), ids)
         self._run = run
 
@@ -225,7 +231,7 @@ class _ReplaySafe(logging.LoggerAdapter[logging.Logger]):
 class ActivityInfo:
     """The attempt whose code is asking."""
 
-    __slots__ = ("_cancelled", "_work", "_writer", "beat", "is_keyed", "outlet")
+    __slots__ = ("_asked", "_cancelled", "_work", "_writer", "beat", "is_keyed", "outlet")
 
     def __init__(self, work: Attempt, beat: Callable[[Payload | None], None], writer: Writer) -> None:
         self.beat = beat
@@ -233,6 +239,7 @@ class ActivityInfo:
         self._work = work
         self._writer = writer
         self._cancelled = False
+        self._asked: dict[str, int] = {}
         self.is_keyed = False
         """Whether the attempt has asked for its idempotency key, and so made a repetition harmless where it went."""
 
@@ -260,6 +267,12 @@ class ActivityInfo:
         self.is_keyed = True
         return self._work.key
 
+    def request_of(self, what: str) -> str:
+        """The name of a request that the attempt makes of others: the same in each attempt of the call, if it asks as
+        often for the same before."""
+        self._asked[what] = count = self._asked.get(what, 0) + 1
+        return f"{self._work.key}/{what}.{count}"
+
     def heartbeat(self, details: Any = None) -> None:
         """Say that the attempt is alive; `details` reach the next attempt if this one fails. Any thread may call it."""
         self.beat(self._writer.encode(details) if details is not None else None)
@@ -268,6 +281,17 @@ class ActivityInfo:
         """The details of the newest heartbeat of an earlier attempt, None if there was none."""
         details = self._work.details
         return decode(details, type) if details is not None else None
+
+    async def put(self, item: Any) -> None:
+        """Put an item on the call's stream, where `Handle.stream` reads it as soon as it is durable.
+
+        For activities made with `stream=True`, whose items stand beside their result; others `yield`. Returns when
+        there is room for another, and is a sign of life. Raises InvalidArgument, StreamTooLong, StreamRefused.
+        """
+        if self.outlet is None:
+            raise InvalidArgument(f"activity {self.name} has no stream; make it with @app.activity(stream=True)")
+        self.beat(None)
+        await self.outlet.put(self._writer.encode(item))
 
     @property
     def stream_offset(self) -> int:
@@ -289,9 +313,32 @@ class ActivityInfo:
         self._cancelled = True
 
     @property
+    def run(self) -> int:
+        """Of the workflow: which generation of it called, from 1."""
+        return self._work.generation
+
+    @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        ids = {"app": self.app_id, "instance": self.instance_id, "attempt": self.attempt}
-        return logging.LoggerAdapter(logging.getLogger(f"perdure.activity.{self.name}"), ids)
+        """A logger whose lines tell app, instance, run and attempt."""
+        return logging.LoggerAdapter(logging.getLogger(f"perdure.activity.{self.name}"), self.log_fields)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span of the call, as W3C writes it in headers; None if the workflow is not traced."""
+        label = self._work.label
+        return label.trace.parent if label is not None and label.trace is not None else None
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What a log line is told of the attempt."""
+        work = self._work
+        return {
+            "app": work.app,
+            "instance": work.instance,
+            "run": work.generation,
+            "activity": work.name,
+            "attempt": work.attempt,
+        }
 
     def __repr__(self) -> str:
         return f"<activity {self.name} attempt {self.attempt} for {self.instance_id}>"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeV
 
 import msgspec
 
-from perdure.codec import NOTHING, Payload, Signature, encode_arguments
+from perdure.codec import NOTHING, Payload, Signature, Writer
 from perdure.errors import (
     AlreadyRegistered,
     InvalidArgument,
@@ -30,18 +30,23 @@ from perdure.history.actions import (
     RecordCode,
     ScheduleActivity,
 )
+from perdure.history.entities import hashed
 from perdure.history.events import ActivityCompleted, ChildCompleted, RunStarted
 from perdure.history.options import CallOptions, Limits
 from perdure.history.work import StartOptions
-from perdure.sdk.client import Client, Gateway, Handle
+from perdure.sdk.client import Client
 from perdure.sdk.failures import activity_error, child_error
 from perdure.sdk.fingerprint import fingerprint
+from perdure.sdk.gateway import Gateway
 from perdure.sdk.generator import drive
+from perdure.sdk.handle import Handle
 from perdure.sdk.messages import Update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
+from perdure.sdk.outgoing import OUTGOING, Outgoing
 from perdure.sdk.queues import Queue, place
-from perdure.sdk.run import calling_line, current_run
+from perdure.sdk.run import Run, calling_line, current_run
 from perdure.sdk.streams import in_thread, item_type
+from perdure.sdk.tracing import traced
 
 if TYPE_CHECKING:
     from perdure.scheduler.schedule import Overlap
@@ -62,6 +67,9 @@ class Home(Protocol):
     def client(self) -> Client: ...
     @property
     def definitions(self) -> Definitions: ...
+    @property
+    def writer(self) -> Writer:
+        """What makes payloads of values for it."""
 
 
 class Activity(Generic[P, R]):
@@ -75,11 +83,13 @@ class Activity(Generic[P, R]):
         app_id: str | None = None,
         *,
         is_transaction: bool = False,
+        has_stream: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.name = name
         self.function = function
         self.options = options
+        self.has_stream = has_stream
         self.app_id = app_id
         self.is_async = inspect.iscoroutinefunction(function)
         self.is_transaction = is_transaction
@@ -117,6 +127,7 @@ class Activity(Generic[P, R]):
         assert run is not None
         self.signature.check(args, kwargs)
         payload = run.encode_arguments(args, kwargs)
+        del args, kwargs  # because they are stored now, and a call may be open for long
         number = run.next_number()
         future = run.call(
             ScheduleActivity(
@@ -157,7 +168,7 @@ class StreamActivity(Activity[P, int], Generic[P, T]):
     """
 
     def __init__(self, function: Callable[..., Any], name: str, options: CallOptions) -> None:
-        super().__init__(function, name, options)
+        super().__init__(function, name, options, has_stream=True)
         self.is_async = inspect.isasyncgenfunction(function)
 
     @property
@@ -218,7 +229,7 @@ class Workflow(Generic[P, R]):
         at: datetime | None = None,
         tags: dict[str, str] | None = None,
         app_id: str | None = None,
-        if_exists: str = "raise",
+        if_exists: str | None = None,
         run_timeout: float | timedelta | None = None,
         queue: Queue | None = None,
         key: str | None = None,
@@ -228,11 +239,11 @@ class Workflow(Generic[P, R]):
         debounce: float | timedelta | None = None,
         debounce_max: float | timedelta | None = None,
     ) -> Workflow[P, R]:
-        """The same workflow with options for the instances started or called through it.
+        """The same workflow with options for the instances started or called through it; None keeps what was said.
 
         `id` of the instance; `at`: not before then; `tags` to find it by; `run_timeout` in seconds. `if_exists`:
-        "raise" InstanceExists if an unfinished instance has the id, or "return" a handle of whichever has it, finished
-        or not, so that a start may be repeated.
+        "raise" InstanceExists if an unfinished instance has the id (as if nothing is said), or "return" a handle of
+        whichever has it, finished or not, so that a start may be repeated.
 
         In a `queue` it begins when it has a slot, by `key` and `priority`, and keeps it to its end. Starts of one
         `dedup_key` are one: within `dedup_window` seconds after the first, which they return; or with `debounce`
@@ -242,7 +253,18 @@ class Workflow(Generic[P, R]):
         twin = _twin(self)
         where = place(queue, key, priority, self.options.place)
         twin.options = start_options(
-            id, at, tags, app_id, if_exists, run_timeout, where, dedup_key, dedup_window, debounce, debounce_max
+            id,
+            at,
+            tags,
+            app_id,
+            if_exists,
+            run_timeout,
+            where,
+            dedup_key,
+            dedup_window,
+            debounce,
+            debounce_max,
+            self.options,
         )
         return twin
 
@@ -268,7 +290,7 @@ class Workflow(Generic[P, R]):
         and start when it has ended. `jitter`: a start is late by up to so many seconds. `catch_up`: a tick that could
         not be taken in time still starts its run if it is no more seconds late (default an hour; what is 10 s late is
         on time); what is later is counted as missed. `if_exists`: "raise" ScheduleExists, or "replace" what is there.
-        Tags and run_timeout of `with_options` apply to the runs. Raises InvalidArgument.
+        Tags, run_timeout and queue of `with_options` apply to the runs. Raises InvalidArgument.
         """
         from perdure.sdk.schedules import scheduling  # because schedules cost nothing where there are none
 
@@ -292,19 +314,26 @@ class Workflow(Generic[P, R]):
 
     def _encoded(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Payload:
         self.signature.check(args, kwargs)
-        payload = encode_arguments(args, kwargs)
+        payload = self.home.writer.encode_arguments(args, kwargs)
         self.signature.verify(payload)
         return payload
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """Begin an instance and return its handle once it is durable; inside a workflow, a detached child."""
+        """Begin an instance and return its handle once it is durable; inside a workflow, a detached child.
+
+        In a method of an actor it begins when the method's turn is durable, and never if that fails.
+        """
         self.signature.check(args, kwargs)
         run = current_run()
+        outgoing = OUTGOING.get() if run is None else None
+        if outgoing is not None:
+            self._refuse_dedup()
+            return self._start_with_turn(outgoing, self._encoded(args, kwargs))
         if run is None:
             client = self.home.client
             payload = client.writer.encode_arguments(args, kwargs)
             self.signature.verify(payload)  # because code that cannot read its input stalls, and its caller waits
-            id, execution = await client.gateway.start(self.name, payload, self.options)
+            id, execution = await client.gateway.start(self.name, payload, traced(self.options))
             return Handle(client, id, execution, self.signature.result)
         self._refuse_dedup()
         return self._start_detached(run.encode_arguments(args, kwargs), calling_line())
@@ -322,6 +351,23 @@ class Workflow(Generic[P, R]):
         twin.options = msgspec.structs.replace(self.options, if_exists="return")
         handle = await twin.start(*args, **kwargs)
         return handle, await handle.update(update, data)
+
+    def _start_with_turn(self, outgoing: Outgoing, payload: Payload) -> Handle[R]:
+        options = self.options
+        instance = options.id or hashed(outgoing.next_request())
+        outgoing.record(
+            CreateDetached(
+                name=self.name,
+                instance=instance,
+                input=payload,
+                app=options.app_id,
+                tags=options.tags,
+                scheduled=options.at,
+                timeout=options.run_timeout,
+                place=options.place,
+            )
+        )
+        return Handle(_LateClient(self.home), instance, None, self.signature.result)
 
     def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:
         run = current_run()
@@ -384,16 +430,20 @@ class Workflow(Generic[P, R]):
         """Run the function on the arguments of `event`; the payload of what it returns."""
         run = current_run()
         assert run is not None
-        try:
-            args, kwargs = self.signature.decode(event.input)
-        except NotDecodable as error:
-            run.obstacle, run.misfit = error, (event.input, self.function)
-            raise
-        if self.is_generator:
-            value = await drive(self.function, args)
-        else:
-            value = await self.function(*args, **kwargs)
+        value = await self._called(run, event.input)
         return NOTHING if value is None else run.encode(value)
+
+    def _called(self, run: Run, input: Payload | None) -> Coroutine[Any, Any, R]:
+        """The function, called; apart from `main`, which would keep the arguments for as long as the run lives."""
+        try:
+            args, kwargs = self.signature.decode(input)
+        except NotDecodable as error:
+            run.obstacle, run.misfit = error, (input, self.function)
+            raise
+        coroutine: Coroutine[Any, Any, R] = (
+            drive(self.function, args) if self.is_generator else self.function(*args, **kwargs)
+        )
+        return coroutine
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -436,7 +486,13 @@ class Definitions:
         self.versions: dict[str, dict[str | None, Workflow[..., Any]]] = {}
         self.schedules: dict[str, Any] = {}
         """Specifications of the schedules that are declared, by id."""
+        self.actors: dict[str, Any] = {}
+        """Classes of actors, by name."""
+        self.subscriptions: dict[tuple[str, str], Any] = {}
+        """Subscriptions that are declared, by topic and group."""
         self.queues: dict[str, Limits] = {}
+        self.movable: set[str] = set()
+        """Activities that any node may run for any other."""
 
     def add(self, definition: Activity[..., Any] | Workflow[..., Any]) -> None:
         """Raises AlreadyRegistered if another function has the name, and the version."""
@@ -449,6 +505,8 @@ class Definitions:
             raise AlreadyRegistered(f"queue {where.queue!r} has two sets of limits; give both places the same Queue")
         if isinstance(definition, Activity):
             _add(self.activities, definition.name, definition)
+            if not (definition.is_transaction or definition.has_stream):
+                self.movable.add(definition.name)
             return
         versions = self.versions.setdefault(definition.name, {})
         _add(versions, definition.version, definition)
@@ -468,7 +526,25 @@ class Definitions:
                 self.add(workflow)
         for id, spec in other.schedules.items():
             self.declare(id, spec)
+        for actor in other.actors.values():
+            self.add_actor(actor)
+        for subscription in other.subscriptions.values():
+            self.subscribe(subscription)
         return self
+
+    def add_actor(self, actor: Any) -> None:
+        """Raises AlreadyRegistered if another class has the name."""
+        if self.actors.setdefault(actor.name, actor) is not actor:
+            raise AlreadyRegistered(f"actor {actor.name!r} is registered twice; give one another name with name=...")
+
+    def subscribe(self, subscription: Any) -> None:
+        """Keep a subscription. Raises AlreadyRegistered if its group subscribes to the topic already."""
+        place = subscription.topic, subscription.group
+        if self.subscriptions.setdefault(place, subscription) is not subscription:
+            raise AlreadyRegistered(
+                f"group {subscription.group!r} subscribes to {subscription.topic!r} twice; give one of them another "
+                "name with group=..."
+            )
 
     def declare(self, id: str, spec: Any) -> None:
         """Keep the specification of a schedule. Raises AlreadyRegistered if it is declared in another way."""
@@ -525,10 +601,15 @@ def check_activity_function(function: Callable[..., Any]) -> None:
         raise InvalidArgument(f"{function!r} must be a function, `def` or `async def`, to be an activity")
 
 
-def activity_of(function: Callable[..., Any], name: str, options: CallOptions) -> Activity[..., Any]:
-    """What a function becomes: one that yields has a stream."""
-    yields = inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
-    return StreamActivity(function, name, options) if yields else Activity(function, name, options)
+def activity_of(
+    function: Callable[..., Any], name: str, options: CallOptions, *, has_stream: bool = False
+) -> Activity[..., Any]:
+    """What a function becomes: one that yields has a stream, and so has one that was said to put items on it."""
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        return StreamActivity(function, name, options)
+    if has_stream and not inspect.iscoroutinefunction(function):
+        raise InvalidArgument(f"activity {name} is a plain `def`, which cannot await room on its stream; yield instead")
+    return Activity(function, name, options, has_stream=has_stream)
 
 
 def check_transaction_function(function: Callable[..., Any]) -> None:

@@ -63,8 +63,9 @@ def activity_error(name: str, failure: Failure, attempt: int, timed_out: bool) -
 
 
 def child_error(name: str, instance: str, failure: Failure) -> ChildWorkflowFailed:
+    which = f"{name} ({instance})" if instance else name  # because the engine has named it, unless the caller has
     error = ChildWorkflowFailed(
-        f"child workflow {name} ({instance}) failed: {failure.type}: {failure.message}", failure.type, instance
+        f"child workflow {which} failed: {failure.type}: {failure.message}", failure.type, instance
     )
     error.__cause__ = to_exception(failure)
     return error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections import deque
+from asyncio import _get_running_loop, _set_running_loop
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
 from types import FrameType
@@ -105,17 +105,22 @@ class Future(asyncio.Future[Any]):
 class Task(asyncio.Task[Any]):
     """A task that hashes by its number in the run, because task groups iterate sets of tasks."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "context")
 
     def __init__(
         self, coroutine: Coroutine[Any, Any, Any], loop: Loop, name: str | None, context: Context | None
     ) -> None:
         self._hash = loop.next_hash()
         self._log_destroy_pending = False  # because an evicted run drops its tasks on purpose
-        super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
+        self.context = context if context is not None else copy_context()
+        super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=self.context)
 
     def __hash__(self) -> int:
         return self._hash
+
+
+_NONE_READY: list[Handle] = []
+"""Stands for a list that nobody fills, because a thousand loops at rest need not hold a thousand empty ones."""
 
 
 class Loop(asyncio.AbstractEventLoop):
@@ -124,7 +129,7 @@ class Loop(asyncio.AbstractEventLoop):
     def __init__(self, run: Timers, seed: int) -> None:
         self.run: Any = run
         self.created = 0
-        self.ready: deque[Handle] = deque()
+        self.ready: list[Handle] = _NONE_READY
         self.iterations = 0
         self.tasks: list[Task] = []
         self._tasks_look = TASKS_LOOK
@@ -135,14 +140,14 @@ class Loop(asyncio.AbstractEventLoop):
 
     def enter(self) -> asyncio.AbstractEventLoop | None:
         """Become the thread's running loop; the one that was it before, for `leave`."""
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self)
+        outer = _get_running_loop()
+        _set_running_loop(self)
         _thread.loop = self
         return outer
 
     def leave(self, outer: asyncio.AbstractEventLoop | None) -> None:
         _thread.loop = None
-        asyncio._set_running_loop(outer)
+        _set_running_loop(outer)
 
     def set_time(self, seconds: float) -> None:
         """The time that the turn sees, in seconds since the run started."""
@@ -150,17 +155,16 @@ class Loop(asyncio.AbstractEventLoop):
 
     def run_until_idle(self) -> None:
         """Run what is ready, and what becomes ready by it, as the thread's running loop."""
-        ready = self.ready
         outer = self.enter()
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, _leave_generator)
         try:
-            while ready:
+            while self.ready:
                 self.iterations += 1
                 if self.iterations > ITERATIONS_MAX:
                     raise TooManyIterations
-                for _ in range(len(ready)):
-                    handle = ready.popleft()
+                ready, self.ready = self.ready, _NONE_READY
+                for handle in ready:
                     callback = handle.callback
                     if callback is not None:
                         try:
@@ -174,7 +178,7 @@ class Loop(asyncio.AbstractEventLoop):
     def forget(self) -> None:
         """Let go of everything; nothing runs here any more."""
         self.tasks.clear()
-        self.ready.clear()
+        self.ready = _NONE_READY
         self.run = None
 
     def next_hash(self) -> int:
@@ -191,8 +195,15 @@ class Loop(asyncio.AbstractEventLoop):
         self, callback: Any, *args: Any, context: Context | None = None
     ) -> Any:
         handle = Handle(callback, args, context)
-        self.ready.append(handle)
+        self.make_ready(handle)
         return handle
+
+    def make_ready(self, handle: Handle) -> None:
+        """Let a callback run in the next pass."""
+        if self.ready:
+            self.ready.append(handle)
+        else:
+            self.ready = [handle]
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Any, *args: Any, context: Context | None = None
@@ -204,7 +215,7 @@ class Loop(asyncio.AbstractEventLoop):
     ) -> Any:
         handle = TimerHandle(when, callback, args, context, self)
         if when <= self._seconds:
-            self.ready.append(handle)
+            self.make_ready(handle)
         else:
             self.run.create_timer(handle)
         return handle
@@ -222,6 +233,10 @@ class Loop(asyncio.AbstractEventLoop):
                 "asyncio.as_completed starts coroutines in the order of a set, another one in each replay; give it "
                 "tasks that were started in order: as_completed([asyncio.create_task(each) for each in ...])"
             )
+        return self.begin(coro, name, context)
+
+    def begin(self, coro: Any, name: str | None = None, context: Context | None = None) -> Task:
+        """A task of this loop."""
         task = Task(coro, self, name, context)
         self.tasks.append(task)
         if len(self.tasks) > self._tasks_look:

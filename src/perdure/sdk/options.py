@@ -15,6 +15,8 @@ from perdure.history.options import NO_OPTIONS, CallOptions, Place, RetryPolicy
 from perdure.history.work import StartOptions
 
 ID_BYTES_MAX = 1_024
+DEFAULTS = StartOptions()
+"""Of a start of which nothing is said."""
 DEBOUNCES_MAX = 10
 """How many times its quiet time a debounced start is put off at most, unless debounce_max says otherwise."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -89,65 +91,65 @@ def start_options(
     at: datetime | None,
     tags: dict[str, str] | None,
     app_id: str | None,
-    if_exists: str,
+    if_exists: str | None,
     run_timeout: float | timedelta | None,
     place: Place | None = None,
     dedup_key: str | None = None,
     dedup_window: float | timedelta | None = None,
     debounce: float | timedelta | None = None,
     debounce_max: float | timedelta | None = None,
+    base: StartOptions = DEFAULTS,
 ) -> StartOptions:
+    """The options of a start, checked; None keeps what `base` says."""
     if id is not None:
         checked_id(id)
     if app_id is not None:
         checked_name(app_id, "app_id")
-    if if_exists not in ("raise", "return"):
+    if if_exists not in (None, "raise", "return"):
         raise InvalidArgument(f"if_exists is {if_exists!r}; it is 'raise' or 'return'")
     if at is not None:
         checked_moment("at", at)
     if tags is not None:
         checked_tags(tags)
-    if dedup_key is not None or dedup_window is not None or debounce is not None or debounce_max is not None:
-        _check_dedup(dedup_key, dedup_window, debounce, debounce_max, id, at)
     quiet = _micros("debounce", debounce)
-    return StartOptions(
-        id=id,
-        at=to_microseconds(at) if at is not None else None,
-        tags=dict(tags) if tags else None,
-        app_id=app_id,
-        if_exists=if_exists,
-        run_timeout=_micros("run_timeout", run_timeout),
-        place=place,
-        dedup_key=dedup_key,
-        dedup_window=_micros("dedup_window", dedup_window) or 0,
-        debounce=quiet,
-        debounce_max=_micros("debounce_max", debounce_max) or DEBOUNCES_MAX * (quiet or 0),
-    )
+    given = {
+        "id": id,
+        "at": to_microseconds(at) if at is not None else None,
+        "app_id": app_id,
+        "if_exists": if_exists,
+        "run_timeout": _micros("run_timeout", run_timeout),
+        "place": place,
+        "dedup_key": dedup_key,
+        "dedup_window": _micros("dedup_window", dedup_window),
+        "debounce": quiet,
+        "debounce_max": _micros("debounce_max", debounce_max) or (DEBOUNCES_MAX * quiet if quiet is not None else None),
+    }
+    options = msgspec.structs.replace(base, **{name: value for name, value in given.items() if value is not None})
+    if tags is not None:
+        options = msgspec.structs.replace(options, tags=dict(tags) or None)
+    _check_dedup(options, has_window=dedup_window is not None or bool(options.dedup_window))
+    return options
 
 
 def _micros(what: str, duration: float | timedelta | None) -> int | None:
     return None if duration is None else round(checked_seconds(what, duration) * 1_000_000)
 
 
-def _check_dedup(
-    key: str | None,
-    window: float | timedelta | None,
-    debounce: float | timedelta | None,
-    debounce_max: float | timedelta | None,
-    id: str | None,
-    at: datetime | None,
-) -> None:
+def _check_dedup(options: StartOptions, *, has_window: bool) -> None:
     """Raise what makes the options of a start that may be none contradict each other."""
-    if key is None:
+    has_debounce = options.debounce is not None
+    if not (options.dedup_key is not None or has_window or has_debounce or options.debounce_max):
+        return
+    if options.dedup_key is None:
         raise InvalidArgument("give dedup_key too: it says which starts are the same")
-    checked_name(key, "dedup_key")
-    if (window is None) == (debounce is None):
+    checked_name(options.dedup_key, "dedup_key")
+    if has_window == has_debounce:
         raise InvalidArgument("give dedup_window or debounce with dedup_key, one of them")
-    if debounce_max is not None and debounce is None:
+    if options.debounce_max and not has_debounce:
         raise InvalidArgument("debounce_max bounds what debounce delays; give debounce too")
-    if id is not None:
+    if options.id is not None:
         raise InvalidArgument("an id and a dedup_key exclude each other; with an id, if_exists='return' does the same")
-    if at is not None and debounce is not None:
+    if options.at is not None and has_debounce:
         raise InvalidArgument("at and debounce exclude each other: both say when to begin")
 
 
@@ -218,6 +220,13 @@ def checked_tags(tags: dict[str, str]) -> dict[str, str]:
         checked_text("a key of tags", key)
         checked_text(f"the value of tags[{key!r}]", value)
     return tags
+
+
+def checked_flag(what: str, value: bool | None) -> bool | None:
+    """The value, if it is True, False or left out. Raises InvalidArgument."""
+    if value is not None and not isinstance(value, bool):
+        raise InvalidArgument(f"{what} is {value!r}; give True or False")
+    return value
 
 
 def checked_seconds(what: str, value: float | timedelta) -> float:

@@ -20,11 +20,12 @@ import msgspec
 
 from perdure.clock import LATEST, SECOND
 from perdure.codec import PLAIN, Payload, Writer, decode
-from perdure.errors import NotDecodable, OnlyInWorkflow, PayloadTooLarge, PerdureError
+from perdure.errors import NotDecodable, NotSupportedByServer, OnlyInWorkflow, PayloadTooLarge, PerdureError
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
     Action,
     AnswerUpdate,
+    CallEntity,
     CancelActivity,
     CancelChild,
     CancelInstance,
@@ -34,12 +35,14 @@ from perdure.history.actions import (
     CreateChild,
     CreateDetached,
     CreateTimer,
+    PublishMessage,
     PublishState,
     RecordCode,
     RecordPatch,
     ScheduleActivity,
     SendEvent,
     SetStatus,
+    SignalEntity,
     StopWaiting,
     WaitForEvent,
 )
@@ -49,6 +52,8 @@ from perdure.history.events import (
     ActivityFailed,
     ChildCompleted,
     ChildFailed,
+    EntityCompleted,
+    EntityFailed,
     EventRaised,
     RunCancelRequested,
     RunStarted,
@@ -61,6 +66,7 @@ from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
 from perdure.sdk.inbox import Inbox
 from perdure.sdk.loop import Future, Task, TimerHandle, new_loop, running_loop
+from perdure.sdk.step_code import Bodies, StepCode
 from perdure.sdk.updates import Updates
 
 
@@ -105,6 +111,7 @@ class Run:
         "_timers",
         "_updates",
         "_writer",
+        "bodies",
         "finished",
         "identity",
         "misfit",
@@ -146,10 +153,11 @@ class Run:
         self._timers: dict[int, TimerHandle] | None = None
         self._inbox: Inbox | None = None
         self._updates: Updates | None = None
-        self._refused: frozenset[str] = frozenset()
+        self._refused = _NONE_REFUSED
         self._continuation: ContinueRun | None = None
         self._keeps_events = False
         self._random: random.Random | None = None
+        self.bodies: Bodies | None = None
 
     # -- driven by the worker -------------------------------------------------------------------------------------
 
@@ -220,8 +228,10 @@ class Run:
         """Unwind the code sealed: `finally` blocks run, but nothing durable can be asked for or recorded."""
         self._sealed = True
         loop = self._loop
-        if not all(task.done() for task in loop.tasks):
-            self._unwind()
+        for task in loop.tasks:
+            if not task.done():
+                self._unwind()
+                break
         self._task = None  # because run, loop and task in a circle would wait for the garbage collector
         loop.forget()
 
@@ -267,7 +277,7 @@ class Run:
         if self._refusals <= REFUSALS_MAX:
             raise Sealed
 
-    def call(self, action: ScheduleActivity | CreateChild) -> Future:
+    def call(self, action: ScheduleActivity | CreateChild | CallEntity) -> Future:
         """Record a call; the future of the event that will answer it."""
         number = action.number
         self._actions[number] = action
@@ -280,7 +290,33 @@ class Run:
         if self._calls.pop(number, None) is not None:
             self._withdraw(number, cancellation)
 
-    def record(self, action: CreateDetached | SendEvent | CancelInstance) -> None:
+    def keep_code(self, number: int, code: StepCode) -> None:
+        """Let the attempts of step `number` find their code. Raises NotSupportedByServer where they could not."""
+        if self.bodies is None:
+            raise NotSupportedByServer(
+                "steps (and agents, which are made of them) need an engine of Perdure's, which this app's server has "
+                "not; give the app a store, or a `perdure serve`, or use activities"
+            )
+        self.bodies[self._address(number)] = code
+
+    def drop_code(self, number: int) -> None:
+        """The step is answered, or nobody awaits it here."""
+        if self.bodies is not None:
+            self.bodies.pop(self._address(number), None)
+
+    def code_of(self, number: int) -> StepCode | None:
+        """The code of an open step."""
+        return self.bodies.get(self._address(number)) if self.bodies is not None else None
+
+    def _address(self, number: int) -> tuple[str, int, int]:
+        return self.identity.execution, self.identity.generation, number
+
+    def give_up_call(self, number: int) -> None:
+        """Nobody awaits the answer any more, which comes all the same: nobody takes back what an actor was asked."""
+        if self._calls.pop(number, None) is not None and not self._sealed:
+            self._actions.pop(number, None)
+
+    def record(self, action: CreateDetached | SendEvent | CancelInstance | SignalEntity | PublishMessage) -> None:
         """Record an action that nothing answers."""
         self._actions[action.number] = action
 
@@ -439,10 +475,10 @@ class Run:
             self.take_up()
         # because the workflow must not see, nor replay differently by, what the caller's context holds
         context = contextvars.Context()
-        self._task = self._loop.create_task(self._main(event), name=self.identity.name, context=context)
+        self._task = self._loop.begin(self._main(event), self.identity.name, context)
 
-    def _activity_done(self, event: ActivityCompleted | ActivityFailed) -> None:
-        future = self._calls.pop(event.number, None)
+    def _activity_done(self, event: ActivityCompleted | ActivityFailed | EntityCompleted | EntityFailed) -> None:
+        future = self._calls.pop(event.number or 0, None)  # because the answer of an actor may come without a number
         if future is not None and not future.done():
             future.set_result(event)
 
@@ -451,7 +487,7 @@ class Run:
         if handle is not None and handle.callback is not None:
             # because due times are whole microseconds, and code that finds itself before its deadline waits again
             self._loop.set_time(max(self._loop.time(), handle.when()))
-            self._loop.ready.append(handle)
+            self._loop.make_ready(handle)
 
     def _event_raised(self, event: EventRaised) -> None:
         inbox = self._inbox = self._inbox or Inbox()
@@ -480,7 +516,8 @@ class Run:
         self.finished = True
         action = self._continued() or _completion(task, self._keep_calls)
         dropped = _WAITS if self._keep_calls else _WAITS + _CALLS
-        self._actions = {key: value for key, value in self._actions.items() if not isinstance(value, dropped)}
+        if self._actions:
+            self._actions = {key: value for key, value in self._actions.items() if not isinstance(value, dropped)}
         self._actions["end"] = action
 
     def __repr__(self) -> str:
@@ -489,16 +526,19 @@ class Run:
         return f"<perdure Run {identity.name} {identity.instance} generation {identity.generation}: {waiting}>"
 
 
+_NONE_REFUSED: frozenset[str] = frozenset()
 _NO_PATCHES: dict[str, bool] = {}
 """What a run begins with, never changed, because most runs ask for none."""
 _WAITS = (CreateTimer, WaitForEvent)
-_CALLS = (ScheduleActivity, CreateChild)
+_CALLS = (ScheduleActivity, CreateChild, CallEntity)
 _DELIVER: dict[type, Callable[[Run, Any], None]] = {
     RunStarted: Run._start,
     ActivityCompleted: Run._activity_done,
     ActivityFailed: Run._activity_done,
     ChildCompleted: Run._activity_done,
     ChildFailed: Run._activity_done,
+    EntityCompleted: Run._activity_done,
+    EntityFailed: Run._activity_done,
     TimerFired: Run._timer_fired,
     EventRaised: Run._event_raised,
     UpdateRequested: Run._update_requested,
@@ -535,7 +575,8 @@ def _unwind(task: Task) -> None:
         return
     for _ in range(UNWIND_STEPS_MAX):
         try:
-            coroutine.throw(Sealed())
+            # in its own context, because what its `finally` blocks reset was set there
+            task.context.run(coroutine.throw, Sealed())
         except BaseException:  # noqa: BLE001
             return  # because whatever it unwinds with, nobody is there to hear it
     _left_alone.append(coroutine)
@@ -554,7 +595,7 @@ def require_run(what: str) -> Run:
     return run
 
 
-_LIBRARY = ("/perdure/sdk/", "/asyncio/", "/anyio/", "/contextlib.py")
+_LIBRARY = ("/perdure/sdk/", "/perdure/blocks/", "/asyncio/", "/anyio/", "/contextlib.py")
 
 
 def is_of_user(code: CodeType) -> bool:
@@ -584,7 +625,7 @@ def _line_of(coroutine: Any) -> str | None:
     return found
 
 
-_lines: dict[tuple[Any, int], str | None] = {}
+_lines: dict[tuple[str, int, str], str | None] = {}
 LINES_MAX = 10_000
 
 
@@ -594,16 +635,15 @@ def calling_line(depth: int = 2) -> str | None:
     for _ in range(8):
         if frame is None:
             return None
-        key = (frame.f_code, frame.f_lineno)
+        code = frame.f_code
+        key = (code.co_filename, frame.f_lineno, code.co_name)  # not the code itself, which takes long to hash
         line = _lines.get(key, "")
         if line == "":
             if len(_lines) > LINES_MAX:
                 _lines.clear()
-            path = frame.f_code.co_filename.replace("\\", "/")
+            path = code.co_filename.replace("\\", "/")
             line = _lines[key] = (
-                f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {frame.f_code.co_name}"
-                if is_of_user(frame.f_code)
-                else None
+                f"{path.rsplit('/', 1)[-1]}:{frame.f_lineno} in {code.co_name}" if is_of_user(code) else None
             )
         if line is not None:
             return line

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.clock import to_datetime
-from perdure.codec import decode
+from perdure.codec import Confidential, decode
 from perdure.errors import InvalidArgument
 from perdure.history.state import InstanceState
 from perdure.scheduler import schedule as core
@@ -82,7 +82,10 @@ class Held(msgspec.Struct, frozen=True):
         kept: Kept = decode(state.input, Kept)
         # because a run tells how far it is by its custom status, until the next one has it as input
         progress = decode(state.custom_status, Progress) if state.custom_status is not None else kept.progress
-        return cls(kept.spec, progress, state.created, state.stalled)
+        input = kept.spec.input
+        if isinstance(state.input, Confidential):  # because what is in it is then confidential too
+            input = Confidential(input.encoding, input.key, input.data)
+        return cls(msgspec.structs.replace(kept.spec, input=input), progress, state.created, state.stalled)
 
 
 def shown(id: str, held: Held) -> ScheduleState:

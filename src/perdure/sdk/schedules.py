@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, ParamSpec
@@ -15,15 +16,18 @@ from perdure.errors import (
     InstanceNotFinished,
     InstanceNotFound,
     InvalidArgument,
+    NotDecodable,
     ScheduleExists,
     ScheduleNotFound,
 )
 from perdure.history.events import EventRaised, RunTerminated
+from perdure.history.state import InstanceState
 from perdure.history.work import StartOptions
 from perdure.scheduler import schedule as core
 from perdure.scheduler.schedule import Kept, Overlap, Spec
 from perdure.scheduler.ticks import count
-from perdure.sdk.client import Client, Handle
+from perdure.sdk.client import Client
+from perdure.sdk.handle import Handle
 from perdure.sdk.options import checked_text
 from perdure.sdk.schedule_options import (
     calendar_of,
@@ -37,6 +41,7 @@ from perdure.sdk.schedule_state import Held, ScheduleState, shown
 from perdure.sdk.scheduling import KIND, NAME
 from perdure.stores.contract import Query, Status
 
+log = logging.getLogger("perdure")
 P = ParamSpec("P")
 INSTANCE = "schedule:"
 """What comes before a schedule's id in the id of its instance."""
@@ -126,7 +131,7 @@ class Schedule:
 
     async def delete(self) -> None:
         """End the schedule. Its runs stay, and those that are not finished go on."""
-        await self._held()
+        await self._state()
         client = self._client
         event = RunTerminated(at=client.now(), recursive=False)
         await client.gateway.command(self._instance, None, event, client.fresh_key())
@@ -138,7 +143,7 @@ class Schedule:
             return  # because it is asked for durably, and a finished schedule is none
 
     async def _command(self, command: core.Command) -> None:
-        await self._held()
+        await self._state()
         client = self._client
         event = EventRaised(at=client.now(), name=NAME, data=encode(command))
         await client.gateway.command(self._instance, None, event, client.fresh_key())
@@ -156,15 +161,20 @@ class Schedule:
 
     async def _held(self) -> Held:
         for _ in range(READS_MAX):
-            try:
-                state = await self._client.gateway.state(self._instance, None)
-            except InstanceNotFound:
-                raise self._not_found() from None
-            if state.name != NAME or state.is_finished:
-                raise self._not_found()
+            state = await self._state()
             if state.input is not None:
                 return Held.read(state)
         raise self._not_found()
+
+    async def _state(self) -> InstanceState:
+        """Its instance, which can be steered also where it cannot be read."""
+        try:
+            state = await self._client.gateway.state(self._instance, None)
+        except InstanceNotFound:
+            raise self._not_found() from None
+        if state.name != NAME or state.is_finished:
+            raise self._not_found()
+        return state
 
     def _not_found(self) -> ScheduleNotFound:
         return ScheduleNotFound(
@@ -224,30 +234,38 @@ def scheduling(
     workflow: str,
     options: StartOptions,
     *,
-    cron: str | None,
-    every: float | timedelta | None,
-    timezone: str | None,
-    start: datetime | None,
-    end: datetime | None,
-    overlap: Overlap,
-    jitter: float | timedelta,
-    catch_up: float | timedelta | None,
-    if_exists: str,
     encoded: Callable[..., Payload],
     client: Callable[[], Client],
     declare: Callable[[str, Spec], None] | None,
+    cron: str | None = None,
+    every: float | timedelta | None = None,
+    timezone: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    overlap: Overlap = "skip",
+    jitter: float | timedelta = 0.0,
+    catch_up: float | timedelta | None = None,
+    if_exists: str = "raise",
 ) -> Scheduling[Any]:
     """What `with_schedule` of workflows gives, once its arguments are checked."""
     checked_schedule_id(id)
-    if msgspec.structs.replace(options, tags=None, run_timeout=None) != StartOptions():
-        raise InvalidArgument("a schedule names and times its runs; leave id, at, app_id and if_exists of them away")
+    if msgspec.structs.replace(options, tags=None, run_timeout=None, place=None) != StartOptions():
+        raise InvalidArgument(
+            "a schedule names and times its runs, one for each tick; leave id, at, app_id, if_exists and dedup_key of "
+            "them away"
+        )
     if if_exists not in ("raise", "replace"):
         raise InvalidArgument(f"if_exists is {if_exists!r}; it is 'raise' or 'replace'")
     calendar = calendar_of(cron, every, timezone, start, end, None)
 
     def spec(input: Payload) -> Spec:
         plain = Spec(
-            workflow=workflow, input=input, calendar=calendar, tags=options.tags, run_timeout=options.run_timeout
+            workflow=workflow,
+            input=input,
+            calendar=calendar,
+            tags=options.tags,
+            run_timeout=options.run_timeout,
+            place=options.place,
         )
         return with_bounds(plain, overlap, jitter, catch_up)
 
@@ -262,16 +280,19 @@ async def make_declared(client: Client, declared: dict[str, Spec]) -> None:
 
 
 async def listed(client: Client) -> AsyncIterator[ScheduleState]:
-    """The schedules, newest first."""
+    """The schedules, newest first. One that cannot be read here is left out, and the log says so."""
     query = Query(kind=KIND, name=NAME, status=(Status.PENDING, Status.RUNNING))
     cursor: str | None = None
     while True:
         found, cursor = await client.gateway.find(query, cursor, LIST_PAGE)
         for state in found:
+            id = state.id.removeprefix(INSTANCE)
             try:
-                yield await Schedule(client, state.id.removeprefix(INSTANCE)).describe()
+                yield await Schedule(client, id).describe()
             except ScheduleNotFound:
                 continue  # because it was deleted meanwhile
+            except NotDecodable as error:  # because it is no harm to the others
+                log.warning("schedule %s is left out of the list: %s", id, error)
         if cursor is None:
             return
 

@@ -73,6 +73,7 @@ def _start(run: Run, id: str, spec: Spec, wanted: Wanted) -> CreateDetached:
         input=spec.input,
         tags={**(spec.tags or {}), SCHEDULE_TAG: id, **at},
         timeout=spec.run_timeout,
+        place=spec.place,
         watch=NAME,
     )
 

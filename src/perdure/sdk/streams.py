@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from contextvars import copy_context
@@ -20,7 +20,7 @@ from perdure.history.work import Outlet
 from perdure.stores.contract import Item, Stream
 
 if TYPE_CHECKING:
-    from perdure.sdk.client import Gateway
+    from perdure.sdk.gateway import Gateway
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -144,13 +144,27 @@ async def hand_over(
         outlet.close()
 
 
+async def beside(call: Awaitable[T], outlet: Outlet) -> T:
+    """What the call returns, once all is durable that it has put into the outlet meanwhile."""
+    try:
+        value = await call
+        await outlet.flush()
+        return value
+    except Exception:
+        with suppress(StreamError):  # because the first error counts
+            await outlet.flush()  # what was put before it stays readable
+        raise
+    finally:
+        outlet.close()
+
+
 async def in_thread(function: Callable[..., Generator[Any, Any, Any]], args: Any, kwargs: Any) -> AsyncGenerator[Any]:
     """The items of a `def` generator, in one thread from first to last, because cursors are bound to theirs."""
     context, loop = copy_context(), asyncio.get_running_loop()
     items = function(*args, **kwargs)
 
     def step() -> Any:
-        return next(items, _END)
+        return portable(next, items, _END)
 
     thread = ThreadPoolExecutor(1, thread_name_prefix="perdure-stream")
     try:
@@ -159,3 +173,11 @@ async def in_thread(function: Callable[..., Generator[Any, Any, Any]], args: Any
     finally:
         loop.run_in_executor(thread, context.run, items.close)  # not awaited, because it may be in a long step
         thread.shutdown(wait=False)
+
+
+def portable(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """What the function returns or raises in its thread, in a form that a future can carry to whoever awaits it."""
+    try:
+        return function(*args, **kwargs)
+    except (StopIteration, GeneratorExit) as error:  # because who awaits would hear of neither, and wait for ever
+        raise RuntimeError(f"{error!r} was raised; next() without a default is the usual cause") from error

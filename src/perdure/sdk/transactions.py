@@ -9,12 +9,12 @@ from perdure.clock import Clock, ordered_id
 from perdure.codec import PLAIN, Codec, Payload, Writer
 from perdure.errors import InstanceExists, InvalidArgument
 from perdure.history.creation import asked_creation, asked_start
-from perdure.history.events import EventRaised, encode_event
+from perdure.history.events import EventRaised, RunStarted, decode_event, decode_segment, encode_event
 from perdure.history.work import StartOptions
 from perdure.sdk.definitions import Workflow
 from perdure.sdk.messages import ExternalEvent, name_of
 from perdure.sdk.options import checked_id
-from perdure.stores.contract import Creation, Mail
+from perdure.stores.contract import Creation, Mail, Segment
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -36,6 +36,9 @@ class Carrier(Protocol):
         """False if the id is taken."""
 
     def deliver(self, app: str, mail: Mail) -> None: ...
+
+    def beginning(self, app: str, id: str) -> tuple[list[Segment], list[Mail]]:
+        """The first segment of an instance's history, or the mail of one that has none yet."""
 
 
 class Outbox:
@@ -59,7 +62,7 @@ class Outbox:
         workflow.signature.verify(payload)
         options = self._checked(workflow.options)
         id = options.id or ordered_id(self._clock)
-        packed = self._packed(payload, options.tags)
+        packed = self._packed(payload, self._key(options.tags, None))
         started = asked_start(workflow.name, packed, options, self._clock.token(), self._clock.now())
         is_new = self._carrier.create(asked_creation(self._app, id, started, options))
         if not is_new and options.if_exists != "return":
@@ -81,19 +84,34 @@ class Outbox:
 
     def raise_event(self, id: str, name: str | ExternalEvent[Any], data: Any = None) -> None:
         """Send an external event with the transaction. An instance that is not there or finished does not get it."""
-        now = self._clock.now()
+        now, payload = self._clock.now(), self._writer().encode(data)
         event = EventRaised(
-            at=now, name=name_of(name, "an event's name"), data=self._packed(self._writer().encode(data), None)
+            at=now, name=name_of(name, "an event's name"), data=self._packed(payload, self._key_of(checked_id(id)))
         )
-        self._carrier.deliver(self._app, Mail(checked_id(id), self._clock.token(), encode_event(event), now))
+        self._carrier.deliver(self._app, Mail(id, self._clock.token(), encode_event(event), now))
 
     def _writer(self) -> Writer:
         return self._codec.writer if self._codec is not None else PLAIN
 
-    def _packed(self, payload: Payload, tags: dict[str, str] | None) -> Payload:
+    def _packed(self, payload: Payload, key: str | None) -> Payload:
         """As a client's would be, but never offloaded, because a transaction waits for nothing else."""
-        codec = self._codec
-        return payload if codec is None else codec.pack(payload, codec.key_for(tags, None), offloads=False)[0]
+        return payload if self._codec is None else self._codec.pack(payload, key, offloads=False)[0]
+
+    def _key(self, tags: dict[str, str] | None, beside: str | None) -> str | None:
+        return self._codec.key_for(tags, beside) if self._codec is not None else None
+
+    def _key_of(self, id: str) -> str | None:
+        """The key for what goes to an instance that is there: that of its person, so that it is forgotten with them."""
+        keys = self._codec.keys if self._codec is not None else None
+        if keys is None or not keys.is_personal:
+            return self._key(None, None)
+        segments, mail = self._carrier.beginning(self._app, id)
+        begun = [event for segment in segments for event in decode_segment(segment.events)]
+        begun += [decode_event(one.event) for one in mail]
+        started = next((event for event in begun if isinstance(event, RunStarted)), None)
+        if started is None:
+            return self._key(None, None)  # because it is not there, and gets nothing
+        return self._key(started.tags, started.input.key if started.input is not None else None)
 
     def __repr__(self) -> str:
         return f"<Outbox of app {self._app}>"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from perdure.codec import PLAIN, Writer
 from perdure.errors import HistoryCorrupt, InvalidArgument
 from perdure.history.delivery import Gate, version_of
 from perdure.history.events import RunStarted
@@ -76,7 +77,7 @@ _REMEDIES = {
 
 
 class Registered(Protocol):
-    """An app, or what stands for one: an id and its definitions."""
+    """An app, or what stands for one: an id and its definitions, and a `writer` if values are packed."""
 
     @property
     def id(self) -> str: ...
@@ -122,7 +123,9 @@ def _replayed(
     watchdog: Watchdog | None,
     at: int = 0,
 ) -> Verdict:
-    live = Worker(app.id, app.definitions, watchdog=watchdog).open(identity, is_new=not events)
+    # because code that passes a secret on, or a large value, may do so with the app's codec alone
+    writer: Writer = getattr(app, "writer", PLAIN)
+    live = Worker(app.id, app.definitions, watchdog=watchdog, writer=writer).open(identity, is_new=not events)
     if isinstance(live, Stall):
         return _verdict(identity, events, live)
     gate = Gate()

@@ -6,13 +6,14 @@ import asyncio
 import contextvars
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
+from perdure.cancellation import is_for_task
 from perdure.codec import NOTHING, PLAIN, Payload, Writer
 from perdure.errors import (
     KeyMissing,
@@ -24,16 +25,20 @@ from perdure.errors import (
 )
 from perdure.history.actions import Action
 from perdure.history.delivery import Delivery, Gate, deliveries
-from perdure.history.events import Failure
-from perdure.history.options import Limits
+from perdure.history.events import Failure, TurnAnswered
+from perdure.history.options import Limits, Place
 from perdure.history.replay import Difference
-from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
+from perdure.history.work import Attempt, Batch, BatchResult, Identity, Outcome, Outlet, Stall
+from perdure.sdk import tracing
 from perdure.sdk.context import ATTEMPT, ActivityInfo
 from perdure.sdk.definitions import RESERVED, Activity, Definitions, StreamActivity, Workflow, version_order
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
+from perdure.sdk.publishing import OUTBOX, Outbox
 from perdure.sdk.run import Diverged, Run
-from perdure.sdk.streams import hand_over
+from perdure.sdk.step_code import StepCode
+from perdure.sdk.steps import ReadHistory, Steps, is_step
+from perdure.sdk.streams import beside, hand_over, portable
 from perdure.sdk.watchdog import Interrupted, Watchdog
 
 THREADS = 32
@@ -48,7 +53,54 @@ _OBSTACLES: dict[type, str] = {
 """Reasons of a stall by what the code met."""
 
 
-class LiveRun:
+class LiveBatch(Protocol):
+    """Operations of an actor that its code has under way."""
+
+    def retract(self) -> None: ...
+    def expects(self, token: str) -> bool: ...
+    def answer(self, answered: TurnAnswered) -> None: ...
+
+
+class Operator(Protocol):
+    """Runs operations of actors."""
+
+    def knows(self, name: str) -> bool:
+        """Whether there is code for actors of this name."""
+
+    def operate(self, batch: Batch, done: Callable[[BatchResult | Stall], None]) -> LiveBatch | None:
+        """Begin a batch; None if there is no code for it. A stall: its state cannot be read."""
+
+    async def rest(self, seconds: float) -> None:
+        """Return when no batch is under way, or after `seconds`."""
+
+    async def close(self) -> None:
+        """Let every actor leave memory."""
+
+
+class LocalRun:
+    """What is asked of a run that hands its turns to other processes, answered by one that takes them in this one."""
+
+    __slots__ = ()
+
+    def retract(self) -> bool:
+        """A turn in this process is over when `advance` returns."""
+        return False
+
+    def expects(self, token: str) -> bool:
+        """No turn is handed out."""
+        return False
+
+    def answer(self, answered: TurnAnswered) -> None:
+        """No turn is handed out."""
+
+    def settled(self, events: Sequence[Any], segment: bytes | None) -> None:
+        """The code needs no history that it has lived through."""
+
+    def begun(self) -> None:
+        """Nor does it keep the start."""
+
+
+class LiveRun(LocalRun):
     """A run's code in memory, as the engine drives it."""
 
     __slots__ = ("_run", "_watchdog", "_workflow")
@@ -143,6 +195,10 @@ class LiveRun:
 class Worker:
     """The engine's executor for the definitions of an app."""
 
+    is_remote = False
+    is_ready = True
+    gate = Gate
+    """What keeps events back while a run is suspended."""
     run_type = Run
     """What a run's code lives in."""
 
@@ -153,20 +209,29 @@ class Worker:
         threads: int = THREADS,
         watchdog: Watchdog | None = None,
         writer: Writer = PLAIN,
+        operator: Operator | None = None,
     ) -> None:
         self._app = app
         self._writer = writer
+        self.operator = operator
         self._definitions = definitions
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
         self._watchdog = watchdog or Watchdog()
         self._stream_threads = asyncio.Semaphore(threads)
-        self._attempts: set[asyncio.Task[Any] | None] = set()
+        self._steps = Steps(app, self._revived)
+
+    def refuse_steps(self) -> None:
+        """The engine is another's; to be called before `start`."""
+        self._steps.refuse()
+
+    def read_with(self, read: ReadHistory) -> None:
+        """Where the histories are read of runs whose steps are to be made again; to be called before `start`."""
+        self._steps.read_with(read)
 
     def start(self) -> None:
         """Called on the event loop that runs the engine."""
-        loop = asyncio.get_running_loop()
-        self._watchdog.start(loop, functools.partial(self._running_attempt, loop))
+        self._watchdog.start(asyncio.get_running_loop())
 
     def stop(self) -> None:
         self._watchdog.stop()
@@ -182,12 +247,46 @@ class Worker:
         """The limits of the queues that the definitions name."""
         return self._definitions.queues
 
+    def place(self, name: str, version: str | None) -> Place | None:
+        """That of a workflow's definition."""
+        workflow = self._workflow(name, version, is_new=True)
+        return workflow.options.place if workflow is not None else None
+
+    def workflows(self) -> Collection[str]:
+        """Those that are defined."""
+        return self._definitions.workflows
+
+    def activities(self) -> Collection[str]:
+        """Those that any node may run: they neither yield nor are transactions."""
+        return self._definitions.movable
+
+    def room(self) -> None:
+        """As many attempts as the node has slots."""
+
+    def timeout_of(self, name: str) -> float | None:
+        """Seconds that an attempt of an activity may take by its definition; None: any, or it is not here."""
+        activity = self._definitions.activities.get(name)
+        return activity.options.timeout if activity is not None else None
+
     def open(self, identity: Identity, is_new: bool) -> LiveRun | Stall:
         """New code for a run, at its beginning."""
         workflow = self._workflow(identity.name, identity.version, is_new=is_new)
         if workflow is None:
             return self._missing(identity)
-        run = self.run_type(identity, workflow.main, workflow.is_generator, workflow.record, self._writer)
+        run = self._new_run(identity, workflow)
+        run.bodies = self._steps.bodies
+        return LiveRun(run, workflow, self._watchdog)
+
+    def _new_run(self, identity: Identity, workflow: Workflow[..., Any]) -> Run:
+        return self.run_type(identity, workflow.main, workflow.is_generator, workflow.record, self._writer)
+
+    def _revived(self, identity: Identity) -> LiveRun | Stall:
+        """Code for a run beside the one that takes its turns, if there is one; the bodies of its steps are its own."""
+        workflow = self._workflow(identity.name, identity.version, is_new=False)
+        if workflow is None:
+            return self._missing(identity)
+        run = self._new_run(identity, workflow)
+        run.bodies = {}
         return LiveRun(run, workflow, self._watchdog)
 
     def _missing(self, identity: Identity) -> Stall:
@@ -217,27 +316,48 @@ class Worker:
 
     async def attempt(
         self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
-    ) -> Outcome:
+    ) -> Outcome | Stall:
         """Run one attempt in the calling task. `beat` takes heartbeats from any thread, `outlet` what it yields."""
+        if is_step(work):
+            async with self._steps.code(work) as code:
+                if isinstance(code, Stall):
+                    return code
+                if code is None:
+                    return Outcome(failure=_unknown_step(work))
+                return await self._attempt(code, work, beat, outlet)
         activity = self._definitions.activities.get(work.name)
         if activity is None:
             return Outcome(failure=_unknown(work.name, self._app))
+        return await self._attempt(activity, work, beat, outlet)
+
+    async def _attempt(
+        self,
+        activity: Activity[..., Any] | StepCode,
+        work: Attempt,
+        beat: Callable[[Payload | None], None],
+        outlet: Callable[[], Outlet],
+    ) -> Outcome:
         context = ActivityInfo(work, beat, self._writer)
         ATTEMPT.set(context)
+        outbox = Outbox(self._writer)
+        OUTBOX.set(outbox)
+        if work.label is not None and work.label.trace is not None:
+            tracing.enter(work.label.trace)
         task = asyncio.current_task()
-        self._attempts.add(task)
+        assert task is not None
+        self._watchdog.watch(task)
         deadline = None
         try:
             args, kwargs = activity.signature.decode(work.input)
-            if activity.is_transaction:
+            if isinstance(activity, Activity) and activity.is_transaction:
                 step = functools.partial(self._step, activity, work, args, kwargs)
                 return Outcome(step=functools.partial(contextvars.copy_context().run, step))
             call = (
                 self._stream(activity, context, outlet(), args, kwargs)
-                if isinstance(activity, StreamActivity)
+                if activity.has_stream
                 else activity.function(*args, **kwargs)
                 if activity.is_async
-                else self._in_thread(activity.function, args, kwargs)
+                else self.in_thread(activity.function, args, kwargs)
             )
             if work.timeout is None:
                 value = await call
@@ -245,17 +365,18 @@ class Worker:
                 async with asyncio.timeout(work.timeout) as deadline:
                     value = await call
             guarantee = "keyed" if context.is_keyed else None
-            return Outcome(result=NOTHING if value is None else self._writer.encode(value), guarantee=guarantee)
-        except (GeneratorExit, KeyboardInterrupt, SystemExit):
-            raise
+            result = NOTHING if value is None else self._writer.encode(value)
+            return Outcome(result=result, guarantee=guarantee, messages=outbox.messages)
         except BaseException as error:
             context.cancel()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # because the attempt was cancelled; what raises it by itself has failed
+            if is_for_task(error, task):
+                raise
+            if isinstance(error, Interrupted):
+                return Outcome(failure=_blocked(activity, error, self._watchdog.release(task)))
             expired = deadline is not None and deadline.expired()
             return self._failed(activity, work, error, expired)
         finally:
-            self._attempts.discard(task)
+            self._watchdog.release(task)
 
     def _step(
         self, activity: Activity[..., Any], work: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any], guest: Any
@@ -263,29 +384,43 @@ class Worker:
         """Run a transaction in a thread of the store; what it raises keeps the transaction from happening."""
         try:
             value = activity.function(guest, *args, **kwargs)
-            return Outcome(result=NOTHING if value is None else self._writer.encode(value), guarantee="exactly-once")
-        except Exception as error:  # noqa: BLE001 because it is the attempt's outcome
+            result = NOTHING if value is None else self._writer.encode(value)
+            return Outcome(result=result, guarantee="exactly-once", messages=OUTBOX.get().messages)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 because it is the attempt's outcome
             return self._failed(activity, work, error, expired=False)
 
     async def _stream(
         self,
-        activity: StreamActivity[..., Any],
+        activity: Activity[..., Any] | StepCode,
         context: ActivityInfo,
         outlet: Outlet,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> int:
+    ) -> Any:
         await outlet.begin()
         context.outlet = outlet
+        if not isinstance(activity, StreamActivity):
+            return await beside(activity.function(*args, **kwargs), outlet)
         async with nullcontext() if activity.is_async else self._stream_threads:
             return await hand_over(activity.open(args, kwargs), outlet, context.beat, self._writer)
 
-    async def rest(self, seconds: float) -> None:
-        """Turns in this process are over when `advance` returns."""
+    def operate(self, batch: Batch, done: Callable[[BatchResult | Stall], None]) -> LiveBatch | None:
+        """Run operations of an actor, if its class is here."""
+        return self.operator.operate(batch, done) if self.operator is not None else None
 
-    def _failed(self, activity: Activity[..., Any], work: Attempt, error: BaseException, expired: bool) -> Outcome:
-        if isinstance(error, Interrupted):
-            return Outcome(failure=self._blocked(activity, error))
+    def standing(self, head: object, wait: object) -> None:
+        """The code is here."""
+
+    async def rest(self, seconds: float) -> None:
+        """Turns of workflows are over when `advance` returns; those of actors may have to be waited for."""
+        if self.operator is not None:
+            await self.operator.rest(seconds)
+
+    def _failed(
+        self, activity: Activity[..., Any] | StepCode, work: Attempt, error: BaseException, expired: bool
+    ) -> Outcome:
         if isinstance(error, TimeoutError) and expired:
             text = f"activity {activity.name} took longer than its timeout of {work.timeout:g} s"
             return Outcome(failure=Failure(type="ActivityTimedOut", message=text), timed_out=True)
@@ -293,27 +428,30 @@ class Worker:
             return Outcome(failure=msgspec.structs.replace(to_failure(error), non_retryable=True))
         return Outcome(failure=to_failure(error))
 
-    def _blocked(self, activity: Activity[..., Any], error: BaseException) -> Failure:
-        stack = self._watchdog.blocked(asyncio.current_task()) or ""
-        text = f"activity {activity.name} is `async def` but blocked the event loop; await, or make it a plain `def`"
-        return Failure(
-            type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True
-        )
-
-    async def _in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a plain function of the app in one of its threads."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="perdure-activity")
-        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+        call = functools.partial(contextvars.copy_context().run, portable, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    def _running_attempt(self, loop: asyncio.AbstractEventLoop) -> object | None:
-        task = asyncio.current_task(loop)
-        return task if task is not None and task in self._attempts else None
+
+def _blocked(activity: Activity[..., Any] | StepCode, error: Interrupted, stack: str | None) -> Failure:
+    text = f"activity {activity.name} is `async def` but blocked the event loop; await, or make it a plain `def`"
+    return Failure(type="ActivityBlockedLoop", message=text, stack=stack or to_failure(error).stack, non_retryable=True)
 
 
 def _unknown(name: str, app: str) -> Failure:
     text = f"no activity {name!r} is registered in app {app!r}; start a worker that has it"
     return Failure(type="ActivityNotRegistered", message=text, non_retryable=True)
+
+
+def _unknown_step(work: Attempt) -> Failure:
+    text = (
+        f"step {work.name!r} of {work.instance!r} has no code here: its workflow does not ask for it any more, or this "
+        "process cannot read the run's history"
+    )
+    return Failure(type="StepNotFound", message=text, non_retryable=True)
 
 
 def _last_line(stack: str) -> str | None:

@@ -66,5 +66,15 @@ def _fields(kind: type) -> tuple[str, ...]:
 
 
 def _may_hold(hint: Any) -> bool:
-    # because a list of anything is, in an action, the events that it carries over
-    return hint == list[Any] or not {Payload, Failure}.isdisjoint((hint, *typing.get_args(hint)))
+    kinds = typing.get_args(hint)
+    if typing.get_origin(hint) is list:
+        return any(
+            map(_is_record, kinds)
+        )  # because a list of records is, in an action, the events that it carries over
+    return not {Payload, Failure}.isdisjoint((hint, *kinds))
+
+
+def _is_record(hint: Any) -> bool:
+    if hint is Any or (isinstance(hint, type) and issubclass(hint, msgspec.Struct)):
+        return True
+    return any(map(_is_record, typing.get_args(hint)))

@@ -17,15 +17,35 @@ from perdure.errors import (
     PayloadTampered,
     PayloadTooLarge,
 )
-from perdure.history.actions import AnswerUpdate, CreateChild, CreateDetached, PublishState, SetStatus
-from perdure.history.events import Failure
+from perdure.history.actions import (
+    AnswerUpdate,
+    CallEntity,
+    CreateChild,
+    CreateDetached,
+    PublishMessage,
+    PublishState,
+    SetReminder,
+    SetStatus,
+    SignalEntity,
+)
+from perdure.history.events import Failure, MessagePublished
 from perdure.history.work import Stall
 from perdure.sdk.packing.fields import Part, exchanged, parts
 
 FAILURE = "failure"
 """Encoding of a failure as a payload: message, stack and causes."""
-SHOWN = (SetStatus, PublishState, AnswerUpdate)
-"""What is stored to be looked at is never offloaded: a look reads one row, and a sweep need not search these rows."""
+WHOLE = (
+    SetStatus,
+    PublishState,
+    AnswerUpdate,
+    CallEntity,
+    SignalEntity,
+    SetReminder,
+    PublishMessage,
+    MessagePublished,
+)
+"""What is never offloaded. Of what is stored to be looked at a look reads one row; what actors are asked, and keep,
+and the messages of topics lie in rows that a sweep need not search."""
 
 
 class Packer:
@@ -46,12 +66,21 @@ class Packer:
     async def pack_slowly(self, record: Any, key: str | None) -> Any:
         """A record, packed, with its blobs written."""
         key = self._key_of(record, key)
-        offloads = not isinstance(record, SHOWN)
+        offloads = not isinstance(record, WHOLE)
         ready: dict[int, Part] = {}
         for part in parts(record):
             if isinstance(part, Payload) and id(part) not in ready:
                 ready[id(part)] = await self.codec.packed(part, key, offloads=offloads)
         return exchanged(record, lambda part: ready.get(id(part)) or self._packed(part, key))
+
+    def pack_at_hand(self, record: Any, key: str | None) -> Any:
+        """A record, packed and never offloaded, for one who cannot wait."""
+
+        def packed(part: Part) -> Part:
+            whole = isinstance(part, Payload)
+            return self.codec.pack(part, key, offloads=False)[0] if whole else part  # type: ignore[arg-type]
+
+        return exchanged(record, packed)
 
     def unpack(self, record: Any) -> Any:
         """A quick record, plain."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
-from msgspec import Raw
 
 from perdure.codec import Codec
 from perdure.errors import HistoryCorrupt
-from perdure.history.events import encode_event, encode_segment
 from perdure.history.recording import Recording
 from perdure.sdk.packing.packer import Packer
+
+
+class Unpacked(Recording, frozen=True):
+    """A recording whose events are at hand as records, because these still know what was encrypted as confidential."""
+
+    plain_events: tuple[Any, ...] = ()
+    plain_waiting: tuple[Any, ...] = ()
+
+    def events(self) -> list[Any]:
+        return list(self.plain_events)
+
+    def waiting(self) -> list[Any]:
+        return list(self.plain_waiting)
 
 
 async def plain(recording: Recording, codec: Codec | None) -> Recording:
@@ -21,8 +34,8 @@ async def plain(recording: Recording, codec: Codec | None) -> Recording:
         events, waiting = recording.events(), recording.waiting()
     except HistoryCorrupt:
         return recording
-    return msgspec.structs.replace(
-        recording,
-        segments=[Raw(encode_segment([await packer.show(event) for event in events]))] if events else [],
-        arrivals=[Raw(encode_event(await packer.show(event))) for event in waiting],
+    return Unpacked(
+        **msgspec.structs.asdict(recording),
+        plain_events=tuple([await packer.show(event) for event in events]),
+        plain_waiting=tuple([await packer.show(event) for event in waiting]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,23 +14,39 @@ from perdure.errors import PayloadTooLarge
 from perdure.history.actions import Action
 from perdure.history.delivery import Gate, deliveries, turns
 from perdure.history.events import CONFIRMATIONS, RunStarted
-from perdure.history.options import Limits
-from perdure.history.work import Attempt, Identity, Outcome, Outlet, Stall
+from perdure.history.options import Limits, Place
+from perdure.history.work import Attempt, Batch, BatchResult, Identity, Outcome, Outlet, Stall
 from perdure.sdk.failures import to_failure
+from perdure.sdk.packing.batch import PackingBatch
 from perdure.sdk.packing.outlet import PackingOutlet
 from perdure.sdk.packing.packer import Packer, stall_of
-from perdure.sdk.worker import LiveRun, Worker
+from perdure.sdk.steps import ReadHistory
+from perdure.sdk.worker import LiveBatch, LiveRun, LocalRun, Operator, Worker
 
 Done = Callable[[list[Action] | Stall], None]
 
 
 class PackingWorker:
-    """A worker, and a codec between it and the engine. What is large, or lies elsewhere, is worked on by tasks."""
+    """A worker, and a codec between it and the engine. What is large, or lies elsewhere, is worked on by tasks.
 
-    def __init__(self, worker: Worker, codec: Codec) -> None:
+    `unread`: events whose payloads a replay need not read, because it compares kinds and names.
+    """
+
+    is_remote = False
+    is_ready = True
+    gate = Gate
+
+    def __init__(self, worker: Worker, codec: Codec, *, unread: tuple[type, ...] = CONFIRMATIONS) -> None:
+        self.unread = unread
         self._worker = worker
         self._packer = Packer(codec)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def refuse_steps(self) -> None:
+        self._worker.refuse_steps()
+
+    def read_with(self, read: ReadHistory) -> None:
+        self._worker.read_with(read)
 
     def start(self) -> None:
         self._worker.start()
@@ -44,8 +60,23 @@ class PackingWorker:
         fingerprint = self._worker.fingerprint(name, version)
         return self.stamped(fingerprint) if fingerprint is not None else None
 
+    async def in_thread(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return await self._worker.in_thread(function, args, kwargs)
+
     def queues(self) -> Mapping[str, Limits]:
         return self._worker.queues()
+
+    def place(self, name: str, version: str | None) -> Place | None:
+        return self._worker.place(name, version)
+
+    def workflows(self) -> Collection[str]:
+        return self._worker.workflows()
+
+    def activities(self) -> Collection[str]:
+        return self._worker.activities()
+
+    def room(self) -> None:
+        """As many attempts as the node has slots."""
 
     def stamped(self, fingerprint: str) -> str:
         """Of code and codec, because a stall may end with either."""
@@ -79,47 +110,83 @@ class PackingWorker:
             lambda details: beat(self._packed_details(details, key)),
             lambda: PackingOutlet(outlet(), codec, key),
         )
-        return await self._packed(outcome, key)
+        return outcome if isinstance(outcome, Stall) else await self._packed(outcome, key)
+
+    @property
+    def operator(self) -> Operator | None:
+        """Who runs operations of actors."""
+        return self._worker.operator
+
+    def operate(self, batch: Batch, done: Callable[[BatchResult | Stall], None]) -> LiveBatch | None:
+        """Run operations of an actor, with a codec between them and the engine."""
+        if self.operator is None or not self.operator.knows(batch.name):
+            return None
+        packing = PackingBatch(batch, done, self._packer, self._worker.operate, self.spawn)
+        packing.begin()
+        return packing
+
+    def standing(self, head: object, wait: object) -> None:
+        """The code is here."""
 
     async def rest(self, seconds: float) -> None:
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
         while self._tasks and now() < deadline:
             await asyncio.wait(self._tasks, timeout=deadline - now())
+        await self._worker.rest(max(deadline - now(), 0))
 
     def _packed_details(self, details: Payload | None, key: str | None) -> Payload | None:
         """Never offloaded, because a heartbeat comes from any thread and waits for nothing."""
         return self._packer.codec.pack(details, key, offloads=False)[0] if details is not None else None
 
     async def _packed(self, outcome: Outcome, key: str | None) -> Outcome | Stall:
+        if outcome.step is not None:
+            return msgspec.structs.replace(outcome, step=partial(self._packed_step, outcome.step, key))
         try:
-            if outcome.step is not None:
-                return msgspec.structs.replace(outcome, step=partial(self._packed_step, outcome.step, key))
-            if outcome.failure is not None:
-                return msgspec.structs.replace(outcome, failure=self._packer.pack_failure(outcome.failure, key))
-            assert outcome.result is not None
-            try:
-                return msgspec.structs.replace(outcome, result=await self._packer.codec.packed(outcome.result, key))
-            except PayloadTooLarge as error:
-                failure = msgspec.structs.replace(to_failure(error), non_retryable=True)
-                return Outcome(failure=self._packer.pack_failure(failure, key))
+            if outcome.result is not None:
+                outcome = msgspec.structs.replace(outcome, result=await self._packer.codec.packed(outcome.result, key))
+            if outcome.messages:
+                messages = [await self._packer.pack_slowly(message, key) for message in outcome.messages]
+                outcome = msgspec.structs.replace(outcome, messages=messages)
         except Exception as error:  # noqa: BLE001 because an outcome that cannot be written is no failure of the activity
-            return stall_of(error)
+            return self._unpackable(error, key)
+        return self._with_failure_packed(outcome, key)
 
-    def _packed_step(self, step: Callable[[Any], Outcome], key: str | None, guest: Any) -> Outcome:
+    def _packed_step(self, step: Callable[[Any], Outcome | Stall], key: str | None, guest: Any) -> Outcome | Stall:
         """Do a transaction's step, and pack what it gives. Never offloaded, because the store waits for it."""
         outcome = step(guest)
-        if outcome.failure is not None:
+        if isinstance(outcome, Stall):
+            return outcome
+        try:
+            if outcome.result is not None:
+                result, _ = self._packer.codec.pack(outcome.result, key, offloads=False)
+                outcome = msgspec.structs.replace(outcome, result=result)
+            messages = [self._packer.pack_at_hand(message, key) for message in outcome.messages]
+            outcome = msgspec.structs.replace(outcome, messages=messages)
+        except Exception as error:  # noqa: BLE001 as above
+            return self._unpackable(error, key)
+        return self._with_failure_packed(outcome, key)
+
+    def _unpackable(self, error: Exception, key: str | None) -> Outcome | Stall:
+        """What becomes of an attempt whose result cannot be packed: too large is its own fault."""
+        if not isinstance(error, PayloadTooLarge):
+            return stall_of(error)
+        failure = msgspec.structs.replace(to_failure(error), non_retryable=True)
+        return self._with_failure_packed(Outcome(failure=failure), key)
+
+    def _with_failure_packed(self, outcome: Outcome, key: str | None) -> Outcome | Stall:
+        if outcome.failure is None:
+            return outcome
+        try:
             return msgspec.structs.replace(outcome, failure=self._packer.pack_failure(outcome.failure, key))
-        assert outcome.result is not None
-        result, _ = self._packer.codec.pack(outcome.result, key, offloads=False)
-        return msgspec.structs.replace(outcome, result=result)
+        except Exception as error:  # noqa: BLE001 as above
+            return stall_of(error)
 
     def __repr__(self) -> str:
         return f"<PackingWorker {self._packer.codec!r}>"
 
 
-class PackingRun:
+class PackingRun(LocalRun):
     """A run's code, and the codec between it and the engine.
 
     A turn whose payloads are small is taken at once. Any other is taken by a task: blobs are read before the code
@@ -151,7 +218,7 @@ class PackingRun:
 
     def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """As a run without a codec. One whose history has large payloads is replayed by the next turn's task."""
-        arrived = (event for segment in history for event in segment if not isinstance(event, CONFIRMATIONS))
+        arrived = (event for segment in history for event in segment if not isinstance(event, self._worker.unread))
         if not self._packer.is_quick(arrived):
             for _ in deliveries(history, gate):
                 pass  # because the engine goes by the gate from now on
@@ -221,11 +288,13 @@ class PackingRun:
             done(packed)
 
     def _plain(self, segment: Sequence[Any]) -> list[Any]:
-        return [self._packer.unpack(self._noticed(e)) if not isinstance(e, CONFIRMATIONS) else e for e in segment]
+        unread = self._worker.unread
+        return [event if isinstance(event, unread) else self._packer.unpack(self._noticed(event)) for event in segment]
 
     async def _plain_slowly(self, event: Any) -> Any:
-        # because a replay compares kinds and names, what the code once asked with need not be read
-        return event if isinstance(event, CONFIRMATIONS) else await self._packer.unpack_slowly(self._noticed(event))
+        if isinstance(event, self._worker.unread):
+            return event
+        return await self._packer.unpack_slowly(self._noticed(event))
 
     def _noticed(self, event: Any) -> Any:
         """What a run writes goes under the key of its input."""

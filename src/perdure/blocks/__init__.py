@@ -1,0 +1,1 @@
+"""Building blocks beside workflows: actors, state, pub/sub, and the resource files that configure them."""
