@@ -1,0 +1,1 @@
+"""What pages show, decided without I/O: histories as bars, graphs and rows; values and times as text."""

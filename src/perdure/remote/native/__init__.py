@@ -1,0 +1,1 @@
+"""Perdure's own form of the workers' protocol, for both ends: its codec, its worker, its client."""
