@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import selectors
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perdure import Client
-from perdure.cli import documents
+from perdure.cli import documents, program
 
 SHOP = """
 import asyncio, pathlib, time
@@ -122,7 +123,7 @@ async def posted() -> None:
 async def naps(seconds: float) -> None:
     await sleepy(seconds)
 """
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 30.0
 
 
 class Shell:
@@ -206,7 +207,25 @@ class Shell:
     @contextmanager
     def worker(self, *options: str, until: str = "owner"):
         """A worker process that has reached a state; ended by force if the test has not ended it."""
-        process = Worker(self, *options)
+        with self._running("worker", "shop:app", *options, until=until) as process:
+            yield process
+
+    @contextmanager
+    def server(self, *options: str, until: str = "owner"):
+        """A server process for `shop` on free ports that has reached a state; likewise."""
+        free = ("--app-id", "shop", "--grpc-port", "0", "--http-port", "0")
+        with self._running("serve", *free, *options, until=until) as process:
+            yield process
+
+    @contextmanager
+    def ui(self, *options: str):
+        """The process of a dashboard on a free port; likewise."""
+        with self._running("ui", "--port", "0", *options, until="serving") as process:
+            yield process
+
+    @contextmanager
+    def _running(self, *arguments: str, until: str):
+        process = Worker(self, *arguments)
         try:
             process.wait_for(until)
             yield process
@@ -215,12 +234,12 @@ class Shell:
 
 
 class Worker:
-    """A running `perdure worker --json`."""
+    """A running `perdure worker --json`, or `serve`."""
 
-    def __init__(self, shell: Shell, *options: str) -> None:
+    def __init__(self, shell: Shell, *arguments: str) -> None:
         self.states: list[dict] = []
         self._process = subprocess.Popen(
-            _command("worker", "shop:app", "--json", *options),
+            _command(*arguments, "--json"),
             cwd=shell.folder,
             env=shell.environment,
             stdout=subprocess.PIPE,
@@ -248,6 +267,10 @@ class Worker:
     def exit_code(self) -> int:
         return self._process.wait(PATIENCE_SECONDS)
 
+    def errors(self) -> list[str]:
+        """What an ended process wrote to its standard error, by line."""
+        return self._process.communicate()[1].decode().splitlines()
+
     def end(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
@@ -261,3 +284,41 @@ def _command(*arguments: str) -> list[str]:
 @pytest.fixture
 def shell(tmp_path):
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def inside(shell, monkeypatch, capsys):
+    """What a command writes to standard output and error, without the cost of a process."""
+
+    def told(*arguments: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["perdure", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            program.run()
+        out, err = capsys.readouterr()
+        assert (ended.value.code or 0) == code, (arguments, out, err)
+        return out, err
+
+    monkeypatch.setenv("PERDURE_STORE", "sqlite:///shop.db")
+    monkeypatch.chdir(shell.folder)
+    return told
+
+
+@pytest.fixture
+def refused(shell, monkeypatch, capsys):
+    """The one sentence of a command that ends before it begins, without the cost of a process."""
+
+    def told(*arguments: str, code: int) -> str:
+        monkeypatch.setattr(sys, "argv", ["perdure", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            program.run()
+        out, err = capsys.readouterr()
+        assert (ended.value.code, out) == (code, "")
+        (sentence,) = err.splitlines()
+        return sentence
+
+    for name in ("APP_ID", "PERDURE_STORE", "DAPR_API_TOKEN", "PERDURE_API_TOKEN", "PERDURE_ALL_APPS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(shell.folder)
+    level = logging.getLogger("perdure").level
+    yield told
+    logging.getLogger("perdure").setLevel(level)

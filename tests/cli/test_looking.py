@@ -19,6 +19,7 @@ def busy(shell):
     return shell
 
 
+@pytest.mark.long
 def test_what_people_and_programs_read(busy):
     lines = busy.text("list").splitlines()
     assert lines[0].split() == ["ID", "WORKFLOW", "STATUS", "CREATED", "AGE", "CUSTOM", "STATUS"]
@@ -57,11 +58,17 @@ def test_what_people_and_programs_read(busy):
     assert "ActivityCompleted" in busy.text("history", "done")
 
     told = busy.json("explain", "waiting[red]")
-    assert (told["cause"], told["command"]) == ("event", "perdure raise waiting[red] approved DATA")
-    sentence, since, command = busy.text("explain", "waiting[red]").splitlines()
+    assert (told["cause"], told["command"]) == ("event", "perdure raise 'waiting[red]' approved")
+    assert (told["next"], told["chain"], told["normal"]) == ("nothing", [], True)
+    sentence, since, following, command = busy.text("explain", "waiting[red]").splitlines()
     assert "waits for the event 'approved'" in sentence
     assert since.startswith("  since 20")
-    assert command == "  perdure raise waiting[red] approved DATA --store sqlite:///shop.db"
+    assert following == "  next: nothing"
+    assert command == "  perdure raise 'waiting[red]' approved"
+    command = busy.text(
+        "explain", "waiting[red]", "--store", f"{busy.url}?synchronous=full", "--app", "shop"
+    ).splitlines()[-1]
+    assert command == f"  perdure raise --store '{busy.url}?synchronous=full' --app shop 'waiting[red]' approved"
 
 
 def test_several_apps_in_one_store(shell):

@@ -49,7 +49,7 @@ async def main():
     async with app:
         for name in {names!r}:
             try:
-                await (await keep.with_options(id=name).start(name, Secret("hunter2"))).result(10)
+                await (await keep.with_options(id=name).start(name, Secret("hunter2"))).result(30)
             except WorkflowFailed:
                 pass
 asyncio.run(main())
@@ -80,6 +80,7 @@ def test_without_the_codec_it_shows_which_key_is_missing_and_with_it_all_but_sec
     assert not any("hunter2" in text for text in shown)
 
 
+@pytest.mark.long
 def test_what_it_sends_is_packed_too_and_a_sweep_is_a_command(shell):
     keep(shell, "ada")
     codec = ("--codec", "vault:codec")
@@ -97,6 +98,7 @@ def test_an_address_that_names_no_codec_is_refused(shell, address, told):
     assert told in shell.error("list", "--codec", address, code=2)
 
 
+@pytest.mark.long
 def test_the_deploy_gate_reads_packed_histories(shell):
     begun = """
 import asyncio
@@ -109,3 +111,36 @@ asyncio.run(main())
 """
     subprocess.run([sys.executable, "-c", begun], cwd=shell.folder, env=shell.environment, timeout=30, check=True)
     assert "1 of 1 unfinished runs can go on" in shell.run("replay", "vault:app").stderr
+
+
+def test_a_debugger_shows_no_secret_that_the_code_passes_on(shell):
+    (shell.folder / "vault.py").write_text(
+        VAULT
+        + """
+@app.activity
+async def open_door(pin: Secret[str]) -> Secret[str]:
+    return pin
+
+@app.workflow
+async def enter(pin: Secret[str]) -> Secret[str]:
+    perdure.set_state(pin)
+    return await open_door(pin)
+"""
+    )
+    program = """
+import asyncio
+from vault import app, enter
+from perdure import Secret
+async def main():
+    async with app:
+        await (await enter.with_options(id="e").start(Secret("hunter2"))).result(30)
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=shell.folder, env=shell.environment, timeout=30, check=True)
+    shown = shell.run("debug", "e", "vault:app", "--json")
+    assert "ScheduleActivity" in shown.stdout
+    assert "***" in shown.stdout
+    assert "hunter2" not in shown.stdout
+    spoken = shell.run("debug", "e", "vault:app", "--at", "3", stdin="asked\nwaits\nlist all\nnext\nnext\nasked\nq\n")
+    assert "open_door" in spoken.stdout
+    assert "hunter2" not in spoken.stdout

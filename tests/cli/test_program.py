@@ -79,6 +79,7 @@ def test_perdure_itself_needs_no_extra():
     assert subprocess.check_output([sys.executable, "-c", look], text=True) == "[]\n"
 
 
+@pytest.mark.long
 def test_lint_finds_what_a_replay_could_not_repeat(shell):
     (shell.folder / "flows").mkdir()
     (shell.folder / "flows" / "bad.py").write_text(

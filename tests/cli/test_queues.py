@@ -1,6 +1,9 @@
 """The command that shows the queues."""
 
+import pytest
 
+
+@pytest.mark.long
 def test_queues_show_what_waits_and_runs(shell):
     with shell.worker():
         assert "Nothing waits" in shell.error("queues", code=0)

@@ -36,7 +36,7 @@ def test_wait_gives_the_result_and_the_exit_code(shell):
 
 def test_wait_ends_after_its_timeout_and_the_workflow_goes_on(shell):
     done = shell.run("start", "total", "1", "--app", "shop", "--id", "t", "--wait", "--timeout", "0.3", code=3)
-    assert done.stderr.splitlines()[-1] == "t is not finished after 0.3; it goes on: perdure explain t"
+    assert done.stderr.splitlines()[-1] == "t is not finished after 0.3; it goes on: perdure explain --app shop t"
     with shell.worker():
         assert shell.until("t", lambda state: state["finished"])["output"] == 2
 

@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import pytest
+
 
 def test_event_reaches_the_workflow(shell):
     with shell.worker():
@@ -20,6 +22,7 @@ def test_cancel_runs_compensations(shell):
         assert any(event["type"] == "ActivityCompleted" for event in shell.lines("history", "c"))
 
 
+@pytest.mark.long
 def test_suspended_workflow_keeps_its_event_until_it_is_resumed(shell):
     with shell.worker():
         shell.begin("approval", "bob", id="a")
@@ -33,6 +36,7 @@ def test_suspended_workflow_keeps_its_event_until_it_is_resumed(shell):
         assert shell.until("a", lambda state: state["finished"])["output"] == "bob: yes"
 
 
+@pytest.mark.long
 def test_termination_needs_no_worker_and_takes_children_along(shell):
     with shell.worker():
         shell.begin("parent", "bob", id="p")
@@ -48,6 +52,7 @@ def test_termination_needs_no_worker_and_takes_children_along(shell):
     assert shell.lines("list") == []
 
 
+@pytest.mark.long
 def test_suspension_needs_no_worker_and_holds_when_one_comes(shell):
     with shell.worker():
         shell.begin("approval", "bob", id="a")
@@ -62,6 +67,7 @@ def test_suspension_needs_no_worker_and_holds_when_one_comes(shell):
         assert shell.until("a", lambda state: state["finished"])["output"] == "bob: yes"
 
 
+@pytest.mark.long
 def test_a_command_without_worker_leaves_all_other_work_alone(shell):
     with shell.worker():
         for id in ("one", "two"):
@@ -77,6 +83,7 @@ def test_a_command_without_worker_leaves_all_other_work_alone(shell):
         assert shell.until("new", lambda state: state["finished"])["output"] == 42
 
 
+@pytest.mark.long
 def test_finished_instances_take_no_commands(shell):
     with shell.worker():
         shell.run("start", "total", "1", "--wait", "--id", "t")
@@ -85,6 +92,7 @@ def test_finished_instances_take_no_commands(shell):
     assert "PERDURE-1203" not in shell.text("purge", "t")
 
 
+@pytest.mark.long
 def test_batches_take_the_filters_of_list(shell):
     for number in range(4):
         tag = "even" if number % 2 == 0 else "odd"
@@ -109,6 +117,7 @@ def test_ids_and_filters_exclude_each_other(shell):
     assert shell.status("t") == "pending"
 
 
+@pytest.mark.long
 def test_rerun_keeps_what_came_before(shell):
     with shell.worker():
         shell.begin("gated", ["one", "two"], id="g")
@@ -130,4 +139,5 @@ def test_purge_leaves_no_row(shell):
         tables = [name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")]
         rows = {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
     connection.close()
-    assert {name for name, count in rows.items() if count} <= {"perdure_meta", "perdure_shard"}
+    kept = {"perdure_meta", "perdure_shard", "perdure_about", "perdure_audit", "perdure_audit_head"}
+    assert {name for name, count in rows.items() if count} <= kept

@@ -1,6 +1,9 @@
 """The command that reads what activities yield."""
 
+import pytest
 
+
+@pytest.mark.long
 def test_a_stream_is_read_while_it_grows_and_with_no_worker_up(shell):
     with shell.worker():
         shell.begin("speech", "to be or", id="s")

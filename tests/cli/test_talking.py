@@ -1,6 +1,9 @@
 """Commands that talk to the code of a workflow."""
 
+import pytest
 
+
+@pytest.mark.long
 def test_an_update_is_answered_and_its_state_read_without_a_worker(shell):
     with shell.worker():
         shell.begin("basket", id="b")

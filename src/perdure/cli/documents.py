@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,9 @@ from perdure.clock import to_datetime
 from perdure.codec import Payload, decode, is_packed, readable
 from perdure.errors import NotDecodable, OutcomeError, RemoteError
 from perdure.history.events import Failure
-from perdure.history.state import Explanation
-from perdure.sdk.client import State
+from perdure.history.state import CauseGroup, Explanation
 from perdure.sdk.debugger import Debugger
+from perdure.sdk.snapshot import State
 from perdure.stores.contract import Halt
 
 _INSTANTS = frozenset(("at", "due", "scheduled", "started"))
@@ -113,14 +114,29 @@ def debugged(debugger: Debugger) -> dict[str, Any]:
     }
 
 
-def explanation(told: Explanation) -> dict[str, Any]:
-    """Why an instance is not finished."""
+def explanation(told: Explanation, command: Callable[[Explanation], str | None]) -> dict[str, Any]:
+    """Why an instance is not finished; `command` gives its command for where the instance is."""
     return {
         "id": told.instance,
         "cause": told.cause,
         "sentence": told.sentence,
         "since": _time(told.since),
-        "command": told.command,
+        "command": command(told),
+        "line": told.line,
+        "next": told.next,
+        "chain": list(told.chain),
+        "normal": told.is_normal,
+    }
+
+
+def cause(group: CauseGroup, command: Callable[[Explanation], str | None]) -> dict[str, Any]:
+    """Instances that are not finished for one cause."""
+    return {
+        "cause": group.cause,
+        "count": group.count,
+        "normal": group.is_normal,
+        "oldest": _time(group.oldest),
+        "example": explanation(group.example, command),
     }
 
 

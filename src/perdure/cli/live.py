@@ -17,7 +17,8 @@ from rich.text import Text
 
 from perdure.cli import documents, screen
 from perdure.history.state import Explanation
-from perdure.sdk.client import Handle, State
+from perdure.sdk.handle import Handle
+from perdure.sdk.snapshot import State
 from perdure.stores.contract import FINISHED
 
 FOLLOW_SECONDS = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,8 +12,10 @@ from perdure.app import Client
 from perdure.cli import documents, live, screen
 from perdure.cli.target import Target
 from perdure.cli.values import instant, pairs
-from perdure.errors import InstanceFinished
-from perdure.sdk.client import State
+from perdure.errors import InstanceFinished, InvalidArgument, NotSupportedByServer
+from perdure.history.state import CauseGroup, Explanation
+from perdure.sdk.client import SURVEY_LIMIT
+from perdure.sdk.snapshot import State
 from perdure.stores.contract import FINISHED, Status
 
 InstanceArgument = Annotated[str, typer.Argument(metavar="ID", help="The instance.")]
@@ -130,19 +131,77 @@ async def history(id: InstanceArgument, target: Target) -> int:
     return 0
 
 
-async def explain(id: InstanceArgument, target: Target) -> int:
-    """Why an instance is not finished, since when, and the command that moves it."""
+async def explain(
+    *,
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The instance.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All unfinished instances, by cause, instead of an id.")] = False,
+    topic: Annotated[
+        str | None, typer.Option("--topic", help="Messages of this topic that are not done, instead of an id.")
+    ] = None,
+    filters: Filters,
+    target: Target,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="With --all, look at so many, newest first.")
+    ] = SURVEY_LIMIT,
+) -> int:
+    """Why an instance is not finished, since when, what happens next, and the command that moves it."""
+    given = filters.given()
+    if (id is not None) + all_ + (topic is not None) != 1:
+        raise InvalidArgument("explain takes either an id, or --topic with a name, or --all with filters")
+    if given and not all_:
+        raise InvalidArgument("explain takes filters only with --all")
     async with target.client() as client:
+        if topic is not None:
+            return await _explain_topic(client, topic, target)
+        if id is None:
+            return await _explain_all(client, given, limit, target)
         told = await client.get(id).explain()
-    if target.json:
-        documents.write(documents.explanation(told))
-        return 0
-    print(screen.clean(told.sentence))
-    if told.since is not None:
-        print(f"  since {screen.clock(told.since)}, {screen.span(datetime.now(UTC) - told.since)} ago")
-    if told.command is not None:
-        print(f"  {screen.clean(told.command)} --store {shlex.quote(target.store or '')}")
+    _tell(told, target)
     return 0
+
+
+def _tell(told: Explanation, target: Target) -> None:
+    if target.json:
+        documents.write(documents.explanation(told, target.command))
+        return
+    for line in screen.explanation(told, target.command, datetime.now(UTC)):
+        print(line)
+
+
+async def _explain_topic(client: Client, topic: str, target: Target) -> int:
+    found = await client.explain_topics(topic)
+    for told in found:
+        _tell(told, target)
+    if not found and not target.json:
+        screen.say(f"Nothing is left of the topic {topic}.")
+    return 0
+
+
+async def _explain_all(client: Client, given: dict[str, Any], limit: int, target: Target) -> int:
+    told = await client.explain_all(**given, limit=limit)
+    groups = [*([] if given else await _stuck_topics(client)), *told.groups]
+    now = datetime.now(UTC)
+    if target.json:
+        for group in groups:
+            documents.write(documents.cause(group, target.command))
+        return 0
+    for group in groups:
+        print("\n".join(screen.cause(group, target.command, now)))
+    if not told.groups:
+        screen.say("No instance that fits is unfinished.")
+    if told.cursor is not None:
+        screen.say(f"These are the newest {told.looked:,}; --limit and filters choose others.")
+    return 0
+
+
+async def _stuck_topics(client: Client) -> list[CauseGroup]:
+    """The groups of topics with which something is wrong; none where the client's server knows no topics."""
+    try:
+        found = await client.explain_topics()
+    except NotSupportedByServer:
+        return []
+    wrong = [told for told in found if not told.is_normal]
+    return [CauseGroup(cause=told.cause, count=1, example=told, oldest=told.since) for told in wrong]
 
 
 def exit_code(state: State) -> int:

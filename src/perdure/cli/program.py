@@ -8,21 +8,42 @@ from typing import Annotated, Any
 import typer
 
 from perdure.cli import (
+    audit,
+    configuration,
     debug,
+    failures,
+    feed,
     lint,
+    listing,
     looking,
+    mcp,
+    move,
+    nodes,
     queues,
     replay,
     schedule,
     screen,
+    serve,
     starting,
     steering,
+    store,
     streaming,
     talking,
+    topics,
+    ui,
     worker,
 )
 from perdure.cli.commands import command
-from perdure.errors import InstanceError, PerdureError, ScheduleError, StoreError, UsageError
+from perdure.cli.run import run as run_
+from perdure.errors import (
+    InstanceError,
+    PerdureError,
+    PortNotFree,
+    ScheduleError,
+    ServerUnavailable,
+    StoreError,
+    UsageError,
+)
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
 
@@ -35,12 +56,20 @@ program = typer.Typer(
 )
 _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "worker": worker.worker,
+    "serve": serve.serve,
+    "ui": ui.ui,
+    "mcp": mcp.mcp,
     "start": starting.start,
     "list": looking.list_,
     "show": looking.show,
     "history": looking.history,
     "explain": looking.explain,
     "queues": queues.queues,
+    "publish": topics.publish,
+    "topics": topics.topics,
+    "nodes": nodes.nodes,
+    "targets": listing.targets,
+    "failures": failures.failures,
     "query": talking.query,
     "update": talking.update,
     "stream": streaming.stream,
@@ -55,10 +84,23 @@ _COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "lint": lint.lint,
     "replay": replay.replay,
     "debug": debug.debug,
+    "move": move.move,
 }
 for _name, _function in _COMMANDS.items():
     program.command(_name)(command(_function))
+# because what stands after the program's name is the program's own
+program.command("run", context_settings={"allow_interspersed_args": False})(command(run_))
 program.add_typer(schedule.schedules, name="schedule", help="Schedules: start workflows by the clock.")
+program.add_typer(
+    store.stores, name="store", help="Stores: check a database, bring its layout up, count what it holds."
+)
+
+
+program.add_typer(
+    configuration.configurations, name="configuration", help="Settings that programs read and watch while they run."
+)
+program.add_typer(feed.feeds, name="feed", help="The lifecycle feed: what happens to instances, and who was told.")
+program.add_typer(audit.audits, name="audit", help="The audit log: who did what, and whether it is as it was written.")
 
 
 def _version(wanted: bool) -> None:
@@ -92,7 +134,7 @@ def exit_code(error: PerdureError) -> int:
     match error:
         case UsageError() | InstanceError() | ScheduleError():
             return USAGE
-        case StoreError():
+        case StoreError() | PortNotFree() | ServerUnavailable():
             return UNREACHABLE
         case _:
             return FAILED

@@ -7,15 +7,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perdure.app import open_store
 from perdure.errors import InstanceNotFound, InvalidArgument
 from perdure.history.recording import Recording, decode_recording, encode_recording, recording_of
-from perdure.stores.contract import EngineStore, Loaded, Query, Status, shard_number
+from perdure.stores.contract import UNFINISHED, EngineStore, Head, Loaded, Query, Status, shard_number
 
 T = TypeVar("T")
-UNFINISHED = (Status.PENDING, Status.RUNNING)
 LOOK_PAGE = 500
 """Instances whose heads are read at once."""
 
@@ -35,14 +34,20 @@ async def unfinished(store: EngineStore, app: str, name: str | None, sample: int
     """The ids of the app's unfinished instances; of a `sample`, at most so many for each name and version."""
     if app not in (apps := await store.apps()):
         raise InvalidArgument(f"the store holds no app {app!r}; there are: {', '.join(apps) or 'none'}")
-    found: list[tuple[tuple[str, str | None], str, str]] = []
+    found: list[Head] = []
     cursor: str | None = None
     while True:
         page = await store.find(Query(app=app, name=name, status=UNFINISHED), cursor, LOOK_PAGE)
-        found.extend(((head.name, head.version), head.execution, head.id) for head in page.heads)
+        found.extend(page.heads)
         cursor = page.cursor
         if cursor is None:
-            return [id for _, _, id in sampled(found, lambda each: each[0], lambda each: each[1], sample)]
+            chosen = sampled(
+                found,
+                lambda head: (head.name, head.version),
+                lambda head: (head.status == Status.PENDING, _hash(head.execution)),
+                sample,
+            )
+            return [head.id for head in chosen]
 
 
 async def load(store: EngineStore, app: str, ids: Sequence[str]) -> list[Recording]:
@@ -74,7 +79,12 @@ def read(path: Path, name: str | None, sample: int | None) -> list[bytes]:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from error
     held = [(decode_recording(line), line) for line in lines]
     wanted = [each for each in held if name in (None, each[0].name)]
-    chosen = sampled(wanted, lambda each: (each[0].name, each[0].version), lambda each: each[0].execution, sample)
+    chosen = sampled(
+        wanted,
+        lambda each: (each[0].name, each[0].version),
+        lambda each: (not each[0].segments, _hash(each[0].execution)),
+        sample,
+    )
     return [line for _, line in chosen]
 
 
@@ -89,15 +99,16 @@ def write(path: Path, recordings: Iterable[Recording]) -> int:
 
 
 def sampled(
-    each: Iterable[T], group: Callable[[T], tuple[str, str | None]], execution: Callable[[T], str], most: int | None
+    each: Iterable[T], group: Callable[[T], tuple[str, str | None]], order: Callable[[T], Any], most: int | None
 ) -> list[T]:
-    """At most so many of each group; by a hash, so that the same ones come again whatever else has come and gone."""
+    """At most so many of each group, in an order in which the same ones come again whatever else has come and gone, and
+    last those that have not begun, because a replay of nothing proves nothing."""
     if most is None:
         return list(each)
     groups: dict[tuple[str, str | None], list[T]] = defaultdict(list)
     for one in each:
         groups[group(one)].append(one)
-    return [one for members in groups.values() for one in sorted(members, key=lambda m: _hash(execution(m)))[:most]]
+    return [one for members in groups.values() for one in sorted(members, key=order)[:most]]
 
 
 def _hash(text: str) -> bytes:

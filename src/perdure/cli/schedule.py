@@ -17,6 +17,7 @@ from perdure.cli import documents, screen
 from perdure.cli.commands import command
 from perdure.cli.target import Target
 from perdure.cli.values import instant, json_value, pairs, seconds
+from perdure.sdk.role import Role
 from perdure.sdk.schedule_state import ScheduleRun, ScheduleState
 
 ScheduleArgument = Annotated[str, typer.Argument(metavar="ID", help="The schedule.")]
@@ -96,7 +97,7 @@ async def create(
         "run_timeout": seconds(run_timeout, "--run-timeout") if run_timeout is not None else None,
     }
     asked = {**timing.given(), "if_exists": "replace" if replace else "raise"}
-    async with target.client(creates=True) as client:
+    async with target.client(needs=Role.OPERATE, creates=True) as client:
         made = await client.workflow(workflow).with_options(**of_runs).with_schedule(id, **asked).create(*values)
         await _report(client, target, await made.describe(), "is made")
     return 0
@@ -157,7 +158,7 @@ async def trigger(
     overlap: Annotated[Overlap, typer.Option("--overlap", help="What to do if a run is not finished.")] = Overlap.ALLOW,
 ) -> int:
     """Start a run now; its instance is printed."""
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         handle = await client.get_schedule(id).trigger(overlap=overlap.value)
         if target.json:
             documents.write({"id": id, "run": handle.id})
@@ -180,7 +181,7 @@ async def backfill(
     """Start runs for the ticks of a range that has passed; those that have run do not run again."""
     now = datetime.now(UTC)
     first, last = instant(start, "--from", now), instant(end, "--to", now)
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         count = await client.get_schedule(id).backfill(first, last, overlap=overlap.value)
         if target.json:
             documents.write({"id": id, "ticks": count})
@@ -192,7 +193,7 @@ async def backfill(
 
 async def delete(ids: Annotated[list[str], typer.Argument(metavar="ID...")], target: Target) -> int:
     """End schedules; their runs stay."""
-    async with target.client(caretaker=True) as client:
+    async with target.client(needs=Role.ADMIN, caretaker=True) as client:
         for id in ids:
             await client.get_schedule(id).delete()
             if target.json:
@@ -325,7 +326,7 @@ def _run(run: ScheduleRun) -> dict[str, Any]:
 
 
 async def _steer(id: str, target: Target, done: str, steer: Callable[[Any], Coroutine[Any, Any, None]]) -> int:
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         schedule = client.get_schedule(id)
         await steer(schedule)
         await _report(client, target, await schedule.describe(), done)

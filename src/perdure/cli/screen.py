@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,10 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from perdure.cli import documents
+from perdure.cli.targets import NamedTarget
 from perdure.clock import to_datetime
+from perdure.history.alike import FailureGroup
+from perdure.history.audit_log import Entry
+from perdure.history.nodes import NodeState
 from perdure.history.queued import QueueState
-from perdure.history.state import Explanation
-from perdure.sdk.client import State
+from perdure.history.state import CauseGroup, Explanation
+from perdure.history.topic_state import TopicState
+from perdure.sdk.snapshot import State
 
 PIPE_COLUMNS = 4_000
 """Width where no terminal gives one: rows that a program cuts apart must not be wrapped."""
@@ -186,12 +191,118 @@ def clock_of(at: int) -> str:
     return clock(to_datetime(at))
 
 
+def explanation(told: Explanation, command: Callable[[Explanation], str | None], now: datetime) -> Iterator[str]:
+    """Why an instance is not finished: the sentence, since when, what happens by itself, and what moves it."""
+    yield clean(told.sentence)
+    if told.since is not None:
+        yield f"  since {clock(told.since)}, {span(now - told.since)} ago"
+    yield f"  next: {clean(told.next)}"
+    words = command(told)
+    if words is not None:
+        yield f"  {clean(words)}"
+
+
+def cause(group: CauseGroup, command: Callable[[Explanation], str | None], now: datetime) -> Iterator[str]:
+    """Instances that are not finished for one cause: how many, and the oldest as an example."""
+    age = f", the oldest for {span(now - group.oldest)}" if group.oldest is not None else ""
+    normal = "" if group.is_normal else "  !"
+    yield f"{group.count:,} {group.cause}{age}{normal}"
+    yield f"  {clean(group.example.sentence)}"
+    words = command(group.example)
+    if words is not None:
+        yield f"  {clean(words)}"
+
+
 def queues(states: Iterable[QueueState], now: datetime) -> Table:
     """Queues, a row each."""
     table = _table("QUEUE", "WAITING", "RUNNING", "OLDEST", "LIMITS")
     for state in states:
         oldest = "" if state.oldest is None else span(now - state.oldest)
         table.add_row(Text(clean(state.name)), str(state.waiting), str(state.running), oldest, state.limits)
+    return table
+
+
+def topics(states: Iterable[TopicState], now: datetime) -> Table:
+    """Topics, a row for each group; one without a group has a row too."""
+    table = _table("TOPIC", "PUBLISHED", "GROUP", "LEFT", "OLDEST", "RETRYING", "DEAD")
+    for state in states:
+        name = Text(clean(state.name))
+        if not state.groups:
+            table.add_row(name, str(state.published), "nobody subscribes", "", "", "", "")
+        for group in state.groups:
+            oldest = "" if group.oldest is None else span(now - group.oldest)
+            counts = str(group.left), oldest, str(group.retrying or ""), str(group.dead or "")
+            table.add_row(name, str(state.published), Text(clean(group.name)), *counts)
+    return table
+
+
+def failures(groups: Iterable[FailureGroup], now: datetime) -> Table:
+    """Groups of failures, a row each."""
+    table = _table("FINGERPRINT", "COUNT", "RERUN", "LAST", "FIRST", "WORKFLOW", "ERROR", "CODE", "EXAMPLE")
+    for group in groups:
+        table.add_row(
+            group.fingerprint,
+            f"{group.count} stalled" if group.is_stalled else str(group.count),
+            str(group.rerun or ""),
+            f"{span(now - group.last)} ago",
+            f"{span(now - group.first)} ago",
+            Text(clean(", ".join(group.workflows))),
+            Text(cut(clean(group.sentence), CELL_CHARACTERS_MAX * 2)),
+            Text(clean(group.place or "")),
+            Text(clean(group.example)),
+        )
+    return table
+
+
+def targets(found: Iterable[tuple[NamedTarget, str]]) -> Table:
+    """Stores and servers by name, and whether they answer."""
+    table = _table("TARGET", "ROLE", "APP", "ADDRESS", "STATE")
+    for target, state in found:
+        row = (target.name, target.role.word, target.app or "", target.address, state)
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    return table
+
+
+def nodes(states: Iterable[NodeState], now: datetime) -> Table:
+    """Nodes, a row each."""
+    table = _table("NODE", "SHARDS", "SLOTS", "BEAT", "UP", "VERSION", "PID", "CODE", "ADDRESSES")
+    for state in states:
+        code = f"{len(state.workflows)} workflows, {len(state.activities)} activities" if state.has_code else "none"
+        table.add_row(
+            Text(clean(state.owner)),
+            str(len(state.shards)),
+            # because who holds a lock tells no beat, and so not how many are busy
+            str(state.slots) if state.beat is None else f"{state.busy} of {state.slots} busy",
+            "" if state.beat is None else f"{span(now - state.beat)} ago",
+            "" if state.started is None else span(now - state.started),
+            Text(clean(state.version)),
+            str(state.pid or ""),
+            code,
+            Text(clean(" ".join(state.doors))),
+        )
+    return table
+
+
+def audit(entries: Sequence[Entry]) -> Table:
+    """Management actions, a row each, with what became of them where that is among the entries."""
+    table = _table("NUMBER", "AT", "ACTION", "INSTANCE", "WHO", "FROM", "BEFORE", "OUTCOME", "DETAILS")
+    outcomes = {entry.of: entry for entry in entries if entry.of is not None}
+    for entry in entries:
+        if entry.of is not None:
+            continue
+        ended = outcomes.get(entry.number)
+        after = f", {ended.after.status}" if ended is not None and ended.after is not None else ""
+        table.add_row(
+            str(entry.number),
+            clock_of(entry.at),
+            Text(clean(entry.action)),
+            Text(clean(entry.instance)),
+            Text(clean(f"{entry.actor.kind} {entry.actor.name}")),
+            Text(clean(entry.actor.place)),
+            entry.before.status if entry.before is not None else "",
+            Text(clean(f"{ended.outcome}{after}" if ended is not None else "")),
+            Text(clean(" ".join(f"{key}={one}" for key, one in entry.details.items()))),
+        )
     return table
 
 

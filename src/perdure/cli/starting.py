@@ -16,7 +16,9 @@ from perdure.cli import documents, live, screen
 from perdure.cli.looking import InstanceArgument, exit_code
 from perdure.cli.target import Target
 from perdure.cli.values import instant, json_value, pairs, seconds
-from perdure.sdk.client import Handle, State
+from perdure.sdk.handle import Handle
+from perdure.sdk.role import Role
+from perdure.sdk.snapshot import State
 
 UNREACHED = 3
 """Exit code when the result did not come within --timeout."""
@@ -64,7 +66,7 @@ async def start(
         "run_timeout": seconds(run_timeout, "--run-timeout") if run_timeout is not None else None,
         "if_exists": if_exists.value,
     }
-    async with target.client(creates=True) as client:
+    async with target.client(needs=Role.OPERATE, creates=True) as client:
         handle = await client.workflow(name).with_options(**options).start(*values)
         return await _begun(client, handle, target, waiting)
 
@@ -75,15 +77,19 @@ async def rerun(
     target: Target,
     waiting: Waiting,
     from_event: Annotated[
-        int,
-        typer.Option("--from", metavar="NUMBER", help="The action (see `history`) from which it runs anew."),
-    ],
+        int | None,
+        typer.Option(
+            "--from",
+            metavar="NUMBER",
+            help="The action (see `history`) from which it runs anew; without it, from before its failure.",
+        ),
+    ] = None,
     new_id: Annotated[str | None, typer.Option("--id", help="Of the new instance; else a fresh one.")] = None,
     input: Annotated[str | None, typer.Option("--input", metavar="JSON", help="Takes the place of the input.")] = None,
 ) -> int:
     """Start a new instance that keeps the history of a finished one up to an action."""
     replaced = json_value(input, "--input") if input is not None else msgspec.UNSET
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         handle = await client.get(id).rerun(from_event, id=new_id, input=replaced)
         return await _begun(client, handle, target, waiting)
 
@@ -101,7 +107,8 @@ async def _begun(client: Client, handle: Handle[Any], target: Target, waiting: W
     try:
         state = await live.follow(handle, as_json=target.json, timeout=timeout)
     except TimeoutError:
-        screen.say(f"{handle.id} is not finished after {waiting.timeout}; it goes on: perdure explain {handle.id}")
+        ask = target.again("explain", handle.id)
+        screen.say(f"{handle.id} is not finished after {waiting.timeout}; it goes on: {ask}")
         return UNREACHED
     _show_outcome(state, target)
     return exit_code(state)

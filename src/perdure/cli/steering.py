@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,7 +16,9 @@ from perdure.cli.looking import Filters, InstanceArgument, find, require_unfinis
 from perdure.cli.target import Target
 from perdure.cli.values import json_value
 from perdure.errors import InvalidArgument
-from perdure.sdk.client import SWEEP_DAYS, Handle
+from perdure.sdk.client import SWEEP_DAYS
+from perdure.sdk.handle import Handle
+from perdure.sdk.role import Role
 from perdure.stores.contract import FINISHED, Status
 
 EFFECT_SECONDS = 10.0
@@ -44,6 +46,7 @@ class Steering:
     one: Callable[[Handle[Any]], Awaitable[Any]]
     many: Callable[[Client, dict[str, Any]], Awaitable[int]]
     for_finished: bool = False
+    needs: Role = Role.OPERATE
 
 
 async def raise_(
@@ -54,47 +57,50 @@ async def raise_(
 ) -> int:
     """Send an external event to an instance."""
     value = json_value(data, "DATA") if data is not None else None
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         handle = client.get(id)
         require_unfinished(await handle.state())
         await handle.raise_event(event, value)
         return await _report(client, handle, "raise", f"event {event!r} sent", target)
 
 
-async def cancel(
-    *,
-    ids: IdsArgument = None,
-    selection: Selection,
-    filters: Filters,
-    target: Target,
-    reason: ReasonOption = "",
-) -> int:
-    """Deliver CancelledError to workflows, so that their compensations run."""
-    steering = Steering(
-        "cancel",
-        "asked to cancel",
-        lambda handle: handle.cancel(reason),
-        lambda client, given: client.cancel_all(reason, **given),
-    )
-    return await _steer(steering, ids, selection, filters, target)
+def _with_reason(
+    name: str, told: str, one: Callable[..., Awaitable[Any]], many: Callable[..., Awaitable[int]]
+) -> Callable[..., Coroutine[Any, Any, int]]:
+    """A command that takes a reason; `told` is its help."""
+
+    async def command(
+        *,
+        ids: IdsArgument = None,
+        selection: Selection,
+        filters: Filters,
+        target: Target,
+        reason: ReasonOption = "",
+    ) -> int:
+        steering = Steering(
+            name,
+            f"asked to {name}",
+            lambda handle: one(handle, reason),
+            lambda client, given: many(client, reason, **given),
+        )
+        return await _steer(steering, ids, selection, filters, target)
+
+    command.__name__, command.__doc__ = name, told
+    return command
 
 
-async def suspend(
-    *,
-    ids: IdsArgument = None,
-    selection: Selection,
-    filters: Filters,
-    target: Target,
-    reason: ReasonOption = "",
-) -> int:
-    """Hold the code of workflows until `resume`; events and results are kept."""
-    steering = Steering(
-        "suspend",
-        "asked to suspend",
-        lambda handle: handle.suspend(reason),
-        lambda client, given: client.suspend_all(reason, **given),
-    )
-    return await _steer(steering, ids, selection, filters, target)
+cancel = _with_reason(
+    "cancel",
+    "Deliver CancelledError to workflows, so that their compensations run.",
+    Handle.cancel,
+    Client.cancel_all,
+)
+suspend = _with_reason(
+    "suspend",
+    "Hold the code of workflows until `resume`; events and results are kept.",
+    Handle.suspend,
+    Client.suspend_all,
+)
 
 
 async def resume(
@@ -104,13 +110,14 @@ async def resume(
     filters: Filters,
     target: Target,
     reason: ReasonOption = "",
+    now: Annotated[bool, typer.Option("--now", help="Also try failed activities again at once.")] = False,
 ) -> int:
     """Let suspended workflows go on, and try stalled ones again."""
     steering = Steering(
         "resume",
         "asked to resume",
-        lambda handle: handle.resume(reason),
-        lambda client, given: client.resume_all(reason, **given),
+        lambda handle: handle.resume(reason, now=now),
+        lambda client, given: client.resume_all(reason, now=now, **given),
     )
     return await _steer(steering, ids, selection, filters, target)
 
@@ -131,6 +138,7 @@ async def terminate(
         "terminated",
         lambda handle: handle.terminate(value, recursive),
         lambda client, given: client.terminate_all(value, recursive, **given),
+        needs=Role.ADMIN,
     )
     return await _steer(steering, ids, selection, filters, target)
 
@@ -150,6 +158,7 @@ async def purge(
         lambda handle: handle.purge(recursive),
         lambda client, given: client.purge_all(recursive, **given),
         for_finished=True,
+        needs=Role.ADMIN,
     )
     return await _steer(steering, ids, selection, filters, target)
 
@@ -160,7 +169,7 @@ async def sweep(
     days: Annotated[int, typer.Option("--days", min=SWEEP_DAYS, help="Leave what is younger.")] = SWEEP_DAYS,
 ) -> int:
     """Delete offloaded payloads that nothing in the store refers to any more; needs --codec."""
-    async with target.client() as client:
+    async with target.client(needs=Role.ADMIN) as client:
         count = await client.sweep(days=days)
     _tell(target, {"command": "sweep", "count": count}, f"{count:,} offloaded payloads deleted")
     return 0
@@ -174,7 +183,7 @@ async def _steer(
         raise InvalidArgument(f"{steering.name} takes either ids, or --all with filters")
     if ids and given:
         raise InvalidArgument(f"{steering.name} takes filters only with --all")
-    async with target.client(caretaker=steering.name in ("terminate", "suspend")) as client:
+    async with target.client(needs=steering.needs, caretaker=steering.name in ("terminate", "suspend")) as client:
         if ids:
             for id in ids:
                 await _steer_one(steering, client, id, target)

@@ -11,6 +11,7 @@ from perdure.cli import documents, screen
 from perdure.cli.looking import InstanceArgument, require_unfinished
 from perdure.cli.target import Target
 from perdure.cli.values import json_value, seconds
+from perdure.sdk.role import Role
 
 
 async def query(
@@ -38,13 +39,14 @@ async def update(
     """Ask a workflow to do something, and print its answer."""
     value = json_value(data, "DATA") if data is not None else None
     bound = seconds(timeout, "--timeout")
-    async with target.client() as client:
+    async with target.client(needs=Role.OPERATE) as client:
         handle = client.get(id)
         require_unfinished(await handle.state())
         try:
             answer = await handle.update(update, value, id=key, timeout=bound)
         except TimeoutError:
-            screen.say(f"{id}: no answer within {timeout}; the update stays, `perdure explain {id}` says what it does")
+            ask = target.again("explain", id)
+            screen.say(f"{id}: no answer within {timeout}; the update stays, `{ask}` says what it does")
             return 1
     _tell(target, {"id": id, "command": "update", "update": update, "answer": answer}, answer)
     return 0
