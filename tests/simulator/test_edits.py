@@ -22,6 +22,7 @@ def trials() -> list[Trial]:
         logging.getLogger("perdure").setLevel(logging.NOTSET)
 
 
+@pytest.mark.long
 def test_what_the_gate_lets_through_runs_on_to_its_end(trials):
     assert [trial for trial in trials if trial.verdict.is_compatible and trial.outcome != "finished"] == []
 

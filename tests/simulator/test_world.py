@@ -8,8 +8,9 @@ from perdure.testing.faults import Calm, Fault
 from perdure.testing.inspection import inspect
 from perdure.testing.programs import Effect, How, Program, outcome
 from perdure.testing.repertoire import definitions
+from perdure.testing.scenario import Command, Report, Role, Scenario
 from perdure.testing.tape import Tape
-from perdure.testing.world import Command, Report, Role, Scenario, World
+from perdure.testing.world import World
 
 SLOW = Program(Effect(1, How.SLOW))
 
@@ -30,6 +31,7 @@ class NoPurge(Calm):
         return Fault.FAILED if name == "purge" else None
 
 
+@pytest.mark.long
 def test_a_world_that_never_settles_fails_and_names_what_it_waits_for():
     report = ran(Scenario((role(SLOW),), definitions(good=True), purges=True), NoPurge())
     (violation,) = report.violations

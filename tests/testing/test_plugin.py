@@ -4,6 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
+import cryptography.hazmat.primitives.ciphers.aead
+import cryptography.hazmat.primitives.hashes
+import cryptography.hazmat.primitives.kdf.hkdf  # noqa: F401 because pytester would import its binary part a second time
 import pytest
 
 import perdure
@@ -205,6 +208,77 @@ def test_a_workflow_without_bugs_passes_at_all_its_crash_points(kit, pytester):
     result = kit(_durable(body, "assert result == 5 and list(books.values()) == [5]"), "--junitxml=report.xml")
     result.assert_outcomes(passed=1)
     assert _points(pytester) > 15
+
+
+SHOP = """
+import asyncio
+import sqlite3
+
+import pytest
+
+from perdure import App, Codec, KeyRing, Queue, Rate, Secret, Transaction, activity_context
+
+app = App("shop", codec=Codec(keys=KeyRing({"k1": KeyRing.new_key()}), offload="blobs", offload_above=100))
+line = Queue("line", concurrency=1, rate=Rate(2, per=60))
+
+
+@app.activity
+async def items(pin: Secret[str]):
+    for place in range(activity_context().stream_offset, len(pin.reveal())):
+        await asyncio.sleep(1)
+        yield place
+
+
+@app.transaction
+def sell(db: Transaction, count: int) -> str:
+    db.execute("insert into sold values (?)", (count,))
+    return "x" * 500
+
+
+@app.workflow(queue=Queue("shops", concurrency=1))
+async def shop(pin: Secret[str]) -> int:
+    count = await items.with_options(queue=line)(pin)
+    return count + len(await sell.with_options(queue=line)(count))
+
+
+@pytest.mark.durable(crash="every-step")
+def test_it(perdure_app):
+    env = perdure_app(app, store="sqlite")
+    with sqlite3.connect(env.path) as db:
+        db.execute("create table if not exists sold (count integer)")
+
+    async def scenario():
+        handle = await shop.with_options(id="s").start(Secret("12"))
+        assert await handle.result() == 502
+        assert [item async for item in handle.stream(items)] == [0, 1]
+
+    env.run(scenario())
+    with sqlite3.connect(env.path) as db:
+        assert db.execute("select count from sold").fetchall() == [(2,)]
+"""
+
+
+def test_steps_streams_queues_and_a_codec_are_crashed_too(kit, pytester):
+    result = kit(SHOP, "--junitxml=report.xml")
+    result.assert_outcomes(passed=1)
+    assert _points(pytester) > 30
+    assert list(pytester.path.glob("blobs/*")) == []
+
+
+def test_a_step_that_happens_twice_is_found(kit):
+    text = SHOP.replace("@app.transaction\ndef sell(db: Transaction, ", "@app.activity\ndef sell(")
+    text = text.replace('    db.execute("insert', '    write("insert')
+    text = text.replace("    async def scenario", "    PATH.append(env.path)\n\n    async def scenario")
+    text = text.replace("line = Queue", "PATH = []\nline = Queue")
+    text += """
+
+def write(sql, values):
+    with sqlite3.connect(PATH[-1]) as db:
+        db.execute(sql, values)
+"""
+    result = kit(text)
+    result.assert_outcomes(failed=1)
+    assert "fails at crash point" in result.stdout.str()
 
 
 def _points(pytester):

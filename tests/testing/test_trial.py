@@ -245,5 +245,5 @@ def test_what_is_delivered_twice_is_noticed_and_dropped():
 
 
 def test_another_order_is_really_another():
-    orders = {tuple(_run(Disturbance("order", order=order))[2]) for order in range(1, 9)}
+    orders = {tuple(_run(Disturbance("order", order=order))[2]) for order in range(1, 33)}
     assert orders == {("a", "b"), ("b", "a")}

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from perdure.clock import ordered_id
 from perdure.codec import Payload
-from perdure.engine.operations import Operations
 from perdure.errors import InstanceNotFound, NothingMoves, NotOpen
-from perdure.history.events import UpdateAnswered, UpdateRequested
+from perdure.history.alike import FailureGroup, FailureQuery
+from perdure.history.audit_log import LogPage
+from perdure.history.events import MessagePublished, UpdateAnswered, UpdateRequested
+from perdure.history.lifecycle import FeedState, NoticePage
+from perdure.history.nodes import NodeState
 from perdure.history.queued import QueueState
-from perdure.history.state import Explanation, InstanceState
+from perdure.history.state import Explanation, InstanceState, Survey
 from perdure.history.streams import Selection, StreamPage
+from perdure.history.subscribing import SubscribeOptions
+from perdure.history.topic_state import TopicState
+from perdure.history.waiting import WaitState
 from perdure.history.work import StartOptions
-from perdure.sdk.client import Client, Gateway
+from perdure.sdk.client import Client
+from perdure.sdk.gateway import Gateway
 from perdure.sdk.loop import running_loop
 from perdure.stores.contract import FINISHED, Query, Stream
 from perdure.testing.lives import Lives
@@ -92,7 +99,7 @@ class Bridge:
         return await self.enter(work)
 
     async def _start(
-        self, asked: Operations, name: str, input: Payload, options: StartOptions, before: str | None
+        self, asked: Gateway, name: str, input: Payload, options: StartOptions, before: str | None
     ) -> tuple[str, str]:
         assert options.id is not None
         now = await self._execution(options.id)
@@ -115,6 +122,22 @@ class Bridge:
             return await self._lives.ask(lambda asked: asked.update(id, execution, event, True))
 
         return await self.enter(work)
+
+    async def call_actor(
+        self, id: str, operation: str, request: str, input: Payload | None, chain: list[str], is_repeatable: bool
+    ) -> UpdateAnswered:
+        async def work() -> UpdateAnswered:
+            return await self._lives.ask(lambda asked: asked.call_actor(id, operation, request, input, chain, True))
+
+        return await self.enter(work)
+
+    async def signal_actor(
+        self, id: str, operation: str, request: str, input: Payload | None, scheduled: int | None
+    ) -> None:
+        async def work() -> None:
+            await self._lives.ask(lambda asked: asked.signal_actor(id, operation, request, input, scheduled))
+
+        await self.enter(work)
 
     async def published(self, id: str, execution: str | None, name: str) -> Payload | None:
         return await self.enter(lambda: self._view.published(id, execution, name))
@@ -177,22 +200,32 @@ class Bridge:
 
         return await self.enter(work)
 
-    async def _purge(self, asked: Operations, id: str, execution: str | None, recursive: bool) -> int:
+    async def _purge(self, asked: Gateway, id: str, execution: str | None, recursive: bool) -> int:
         try:
             return await asked.purge(id, execution, recursive)
         except InstanceNotFound:
             return 1  # because an earlier try was written before its process died
 
     async def rerun(
-        self, id: str, from_event: int, new_id: str | None, input: Payload | None, replace_input: bool
+        self, id: str, from_event: int | None, new_id: str | None, input: Payload | None, replace_input: bool
     ) -> tuple[str, str]:
         new = new_id or ordered_id(self._lives.clock)
+        return await self._begun(new, lambda asked: asked.rerun(id, from_event, new, input, replace_input))
 
-        async def again(asked: Operations, before: str | None) -> tuple[str, str]:
+    async def revise(self, id: str, number: int, new_id: str | None, result: Payload | None) -> tuple[str, str]:
+        new = new_id or ordered_id(self._lives.clock)
+        return await self._begun(new, lambda asked: asked.revise(id, number, new, result))
+
+    async def _begun(
+        self, new: str, begin: Callable[[Gateway], Coroutine[Any, Any, tuple[str, str]]]
+    ) -> tuple[str, str]:
+        """Begin an instance, however many processes that takes."""
+
+        async def again(asked: Gateway, before: str | None) -> tuple[str, str]:
             now = await self._execution(new)
             if now is not None and now != before:
                 return new, now
-            return await asked.rerun(id, from_event, new, input, replace_input)
+            return await begin(asked)
 
         async def work() -> tuple[str, str]:
             before = await self._execution(new)
@@ -203,8 +236,50 @@ class Bridge:
     async def explain(self, id: str) -> Explanation:
         return await self.enter(lambda: self._view.explain(id))
 
+    async def failures(self, asked: FailureQuery) -> list[FailureGroup]:
+        return await self.enter(lambda: self._view.failures(asked))
+
+    async def explain_all(self, query: Query, cursor: str | None, limit: int) -> Survey:
+        return await self.enter(lambda: self._view.explain_all(query, cursor, limit))
+
+    async def explain_topics(self, topic: str | None) -> list[Explanation]:
+        return await self.enter(lambda: self._view.explain_topics(topic))
+
+    async def publish(self, messages: Sequence[MessagePublished]) -> None:
+        await self.enter(lambda: self._view.publish(messages))
+
+    async def join(self, topic: str, group: str, options: SubscribeOptions) -> None:
+        await self.enter(lambda: self._view.join(topic, group, options))
+
+    async def leave(self, topic: str, group: str) -> None:
+        await self.enter(lambda: self._view.leave(topic, group))
+
+    async def topics(self) -> list[TopicState]:
+        return await self.enter(self._view.topics)
+
     async def queues(self) -> list[QueueState]:
         return await self.enter(self._view.queues)
+
+    async def nodes(self) -> list[NodeState]:
+        return await self.enter(self._view.nodes)
+
+    async def counts(self) -> dict[str, int]:
+        return await self.enter(self._view.counts)
+
+    async def waits(self, id: str) -> list[WaitState]:
+        return await self.enter(lambda: self._view.waits(id))
+
+    async def audited(self, after: int, limit: int) -> LogPage:
+        return await self.enter(lambda: self._view.audited(after, limit))
+
+    async def notices(self, after: str | None, limit: int) -> NoticePage:
+        return await self.enter(lambda: self._view.notices(after, limit))
+
+    async def feed(self) -> FeedState:
+        return await self.enter(self._view.feed)
+
+    async def tell_again(self) -> int:
+        return await self.enter(self._view.tell_again)
 
     async def holder(self) -> str | None:
         return await self.enter(self._view.holder)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
-from perdure import continue_as_new, on_update, wait_for_event
+from perdure import Actor, CloudEvent, continue_as_new, on_update, publish, send, wait_for_event
+from perdure.blocks.actors.registering import registered
 from perdure.clock import SECOND
 from perdure.codec import encode, encode_arguments
-from perdure.errors import ActivityFailed
+from perdure.errors import ActivityFailed, ActorFailed
 from perdure.history.events import (
     EventRaised,
     RunCancelRequested,
@@ -18,17 +20,19 @@ from perdure.history.events import (
     RunTerminated,
     UpdateRequested,
 )
+from perdure.history.subscribing import DEFAULTS
 from perdure.scheduler.schedule import Kept, Progress, Spec
 from perdure.scheduler.ticks import Calendar
 from perdure.sdk.definitions import Definitions, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all
 from perdure.sdk.scheduling import BUILT_IN
 from perdure.sdk.scheduling import NAME as SCHEDULE
+from perdure.sdk.subscriptions import handling, raising, starting
 from perdure.stores.contract import Status
 from perdure.testing.loop import START
 from perdure.testing.programs import YIELDED, How
-from perdure.testing.repertoire import ACTIVITIES, HANGS, NARROW, SINGLE, STAGE
-from perdure.testing.world import Command, Role
+from perdure.testing.repertoire import ACTIVITIES, BALANCE, DEPOSIT, HANGS, NARROW, SINGLE, STAGE, teller
+from perdure.testing.scenario import Command, Role
 
 OK, SLOW, FLAKY, FAILS, THREAD = (ACTIVITIES[how] for how in (How.OK, How.SLOW, How.FLAKY, How.FAILS, How.THREAD))
 YIELDS, DRAWS = ACTIVITIES[How.YIELDS], ACTIVITIES[How.DRAWS]
@@ -170,6 +174,62 @@ async def grouped(mark: int) -> int:
     return result + await OK(mark + 3)
 
 
+class Vault(Actor):
+    """A method changes its state, sends messages and sets a reminder, all in one turn or none of it."""
+
+    gold: int = 0
+    reminded: int = 0
+
+    async def put(self, amount: int) -> int:
+        self.gold += amount
+        return self.gold
+
+    async def hand(self, to: str, amount: int) -> int:
+        await send(Vault(to).put, amount)
+        await send(Vault(to).with_options(delay=0.3).put, amount)
+        self.remind(self.top_up, due=0.5, args=(to,))
+        self.gold -= amount
+        if self.gold < 0:
+            raise ValueError(f"{-self.gold} is missing")
+        return self.gold
+
+    async def top_up(self, to: str) -> None:
+        await send(Vault(to).put, 100)
+        self.reminded += 1
+
+    async def read(self) -> tuple[int, int]:
+        return self.gold, self.reminded
+
+
+async def banking(mark: int) -> list[int]:
+    """Puts, hands over, fails to, and waits until everything has come that must, and no more."""
+    source, target = Vault("source"), Vault("target")
+    await source.put(70)
+    left = await source.hand("target", mark)
+    with suppress(ActorFailed):
+        left += await source.hand("target", 1_000)
+    while (await target.read())[0] < 2 * mark + 100:
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(2.0)  # because what should not come might
+    return [left, (await source.read())[1], (await target.read())[0]]
+
+
+async def publishing(mark: int) -> int:
+    """What it publishes is handled, published on, and comes back to it as an event: once."""
+    await publish("asked", mark, key="publishing")
+    answer: int = await wait_for_event("answered", int)
+    try:
+        async with asyncio.timeout(20.0):
+            return -(await wait_for_event("answered", int))
+    except TimeoutError:
+        return answer
+
+
+async def answer(mark: int, event: CloudEvent) -> None:
+    """Handles a question: it publishes the answer in the turn that comes past the question."""
+    await publish("answers", mark + 1, key=event.key)
+
+
 def generated(ctx: WorkflowContext, mark: int) -> Generator[Any, Any, int]:
     first = yield ctx.call_activity(OK, input=mark)
     both = yield when_all([ctx.call_activity(SLOW, input=mark + 1), ctx.call_child_workflow(CHAINING, input=mark + 2)])
@@ -227,7 +287,7 @@ ROLES: dict[str, Role] = dict(
         _role(exhausted, -2),
         _role(continuing, [1, 2, 3], *(Command(0.0, _go(value)) for value in (1, 2, 3)), input=(3, [])),
         _role(compensating, None, Command(1.0, lambda at: RunCancelRequested(at=at)), status=Status.CANCELED),
-        _role(updated, 8, Command(0.1, _asks(1)), Command(1.0, _asks(2))),
+        _role(updated, 8, Command(0.1, _asks(1)), Command(2.0, _asks(2))),
         _role(streaming, 2 * YIELDED + 7),
         _role(queued, 7 + 8 + 9 + 10 + 2 * CHAIN),
         _role(
@@ -248,6 +308,34 @@ ROLES: dict[str, Role] = dict(
     )
 )
 """One instance of each, with what is sent to it and what it must give."""
+OF_DATABASES: dict[str, Role] = dict([_role(teller, sum(range(7, 13)))])
+"""The same of those whose steps commit with their results."""
+
+
+OF_TOPICS: dict[str, Role] = dict([_role(publishing, 8)])
+"""The same of those that need the subscriptions of `subscribed`."""
+
+
+OF_ACTORS: dict[str, Role] = dict([_role(banking, [63, 1, 7 + 7 + 100])])
+"""The same of those that need the actors of `banked`."""
+
+
+def banked() -> Definitions:
+    """What the canonical bank needs: its vaults."""
+    made = definitions()
+    made.add(Workflow(banking, "banking", STAGE))
+    made.add_actor(Vault._perdure if "_perdure" in vars(Vault) else registered(Vault, STAGE, None, None))
+    return made
+
+
+def subscribed() -> Definitions:
+    """What the canonical publisher needs: its question is answered and starts a workflow, the answer is raised."""
+    made = definitions()
+    made.add(Workflow(publishing, "publishing", STAGE))
+    made.subscribe(handling("asked", None, DEFAULTS, answer))
+    made.subscribe(raising("answers", None, DEFAULTS, "answered", "key"))
+    made.subscribe(starting("asked", None, DEFAULTS, CHAINING, "started by {key}"))
+    return made
 
 
 def definitions() -> Definitions:
@@ -262,6 +350,9 @@ def definitions() -> Definitions:
         made.add(Workflow(function, function.__name__, STAGE))
     made.add(CHAINING)
     made.add(HANGING)
+    for step in (DEPOSIT, BALANCE):
+        made.add(step)
+    made.add(Workflow(teller, "teller", STAGE))
     made.workflows.update(BUILT_IN)
     made.versions.update({name: {None: workflow} for name, workflow in BUILT_IN.items()})
     return made

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure.history.events import TurnStarted, decode_segment
-from perdure.testing.canonical import ROLES, definitions
+from perdure.testing.canonical import OF_ACTORS, OF_DATABASES, OF_TOPICS, ROLES, banked, definitions, subscribed
 from perdure.testing.faults import Fault, Script
 from perdure.testing.inspection import inspect
+from perdure.testing.scenario import Report, Scenario
 from perdure.testing.tape import Tape
-from perdure.testing.world import Report, Scenario, World
+from perdure.testing.world import World
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Point:
 
 def world(workflow: str, plan: Script, **settings: Any) -> World:
     """`settings` are those of a `Scenario`."""
-    return World(Tape(0), Scenario((ROLES[workflow],), definitions(), purges=True, **settings), plan)
+    if workflow in OF_TOPICS:  # whose partitions stay
+        return World(Tape(0), Scenario((OF_TOPICS[workflow],), subscribed(), **settings), plan)
+    if workflow in OF_ACTORS:  # whose actors stay
+        return World(Tape(0), Scenario((OF_ACTORS[workflow],), banked(), **settings), plan)
+    return World(Tape(0), Scenario(((ROLES | OF_DATABASES)[workflow],), definitions(), purges=True, **settings), plan)
 
 
 def operations(workflow: str, **settings: Any) -> list[str]:

@@ -19,8 +19,9 @@ from perdure.app import App
 from perdure.engine.engine import Engine
 from perdure.errors import WorkflowFailed
 from perdure.history.recording import recording_of
-from perdure.sdk.client import Client, Handle
+from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Workflow
+from perdure.sdk.handle import Handle
 from perdure.sdk.verdict import Verdict, replay_recording
 from perdure.sdk.worker import Worker
 from perdure.stores.contract import FINISHED

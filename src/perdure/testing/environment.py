@@ -6,14 +6,18 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from perdure.app import App
 from perdure.clock import to_datetime, to_microseconds
+from perdure.codec import PLAIN, Writer
 from perdure.errors import InvalidArgument, NotOpen
-from perdure.sdk.client import Client, Handle
+from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.handle import Handle
 from perdure.sdk.options import checked_moment
+from perdure.testing.backends import SqliteBackend
 from perdure.testing.bridge import Bridge, BridgeClient
 from perdure.testing.golden import Shelf
 from perdure.testing.lives import Lives
@@ -69,6 +73,7 @@ class Environment:
             strict=strict,
             accuse=self._loop.wrongs.append,
             die=self._die,
+            carries=store == "sqlite",
         )
         self._lives = Lives(
             app.id,
@@ -78,9 +83,11 @@ class Environment:
             self._clock,
             self._trial,
             sqlite=store == "sqlite",
+            codec=app.codec,
         )
         self._bridge = Bridge(self._lives)
-        self._client = BridgeClient(self._bridge, self._clock, app=app)
+        writer = app.codec.writer if app.codec is not None else PLAIN
+        self._client = BridgeClient(self._bridge, self._clock, writer, app)
         self._later: set[asyncio.Task[None]] = set()
         self._before: Any = None
 
@@ -134,6 +141,19 @@ class Environment:
     def definitions(self) -> Definitions:
         """The app's own, without stubs."""
         return self.app.definitions
+
+    @property
+    def writer(self) -> Writer:
+        """What makes payloads of values: as the app's codec allows."""
+        return self._client.writer
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file of the test, for the tables that its transactions work on."""
+        backend = self._lives.backend
+        if not isinstance(backend, SqliteBackend):
+            raise InvalidArgument('this test has no file; open its app with store="sqlite"')
+        return backend.path
 
     def run(self, scenario: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine inside virtual time and return its result: for tests that are plain functions.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from perdure.codec import Confidential, Payload
 from perdure.history.actions import Action
 from perdure.history.delivery import Delivery
 from perdure.history.events import ActivityScheduled, ChildCreated
@@ -13,6 +14,9 @@ from perdure.sdk.run import Diverged, Run
 
 SHOWN_MAX = 200
 """Characters of an input that a message shows."""
+
+
+HIDDEN = "an input that is not shown, because it lies encrypted in the store"
 
 
 class ExactRun(Run):
@@ -35,11 +39,17 @@ def of_inputs(recorded: Sequence[Any], asked: Sequence[Action]) -> Difference | 
         if not isinstance(event, (ActivityScheduled, ChildCreated)):
             continue
         action = calls.get(event.number)
-        if action is not None and action.input != event.input:
-            held, now = _shown(event.input), _shown(action.input)
-            return Difference(event.number, f"a call of {event.name} with {held}", f"one with {now}", action.line)
+        if action is not None and _plain(action.input) != _plain(event.input):
+            is_hidden = isinstance(event.input, Confidential)
+            held, now = (HIDDEN, HIDDEN) if is_hidden else (_plain(event.input), _plain(action.input))
+            return Difference(
+                event.number,
+                f"a call of {event.name} with {held[:SHOWN_MAX]}",
+                f"one with {now[:SHOWN_MAX]}",
+                action.line,
+            )
     return None
 
 
-def _shown(payload: Any) -> str:
-    return bytes(payload.data).decode("utf-8", "replace")[:SHOWN_MAX] if payload is not None else "nothing"
+def _plain(payload: Payload | None) -> str:
+    return bytes(payload.data).decode("utf-8", "replace") if payload is not None else "nothing"

@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import Context
 from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from itertools import islice
+from typing import Any, Protocol, TypeVar, cast
 
 from msgspec.structs import replace
 
 from perdure.engine.engine import Engine
-from perdure.errors import Fenced, StoreUnavailable
+from perdure.errors import Fenced, InstanceExists, StoreError, StoreUnavailable
 from perdure.history.accept import COMMANDS
-from perdure.history.events import EventRaised, decode_event
+from perdure.history.events import EventRaised, MessagePublished, decode_event
 from perdure.stores.contract import (
     Append,
+    Awaited,
+    Backlog,
+    Batch,
+    Beat,
     Creation,
     Delivery,
     Due,
+    End,
     EngineStore,
     Head,
     Holder,
     Item,
     Lease,
+    Letter,
     Loaded,
     Mail,
+    Member,
+    Notice,
+    Notices,
     OpenCall,
     Outcome,
     Page,
     Permit,
+    Posted,
     Query,
+    Report,
     Segment,
     Stream,
     Suspect,
+    Touch,
     Turn,
     Wait,
+    shard_number,
 )
+from perdure.testing.cables import Cables, Loss
 from perdure.testing.tape import Tape
 from perdure.testing.witness import Witness
 
@@ -106,6 +123,15 @@ class Script(Calm):
 RATES = (0.0, 0.0, 0.005, 0.02, 0.1)
 
 
+class Weather(Plan, Protocol):
+    """A plan that may pause. `delays` are those that operations may have."""
+
+    delays: tuple[float | None, ...]
+
+    def pause(self, is_paused: bool) -> None:
+        """No fault for now, or as before."""
+
+
 class Swarm:
     """Each seed enables some kinds of fault at rates of its own; `stop` ends them, so that all must finish"""
 
@@ -120,8 +146,10 @@ class Swarm:
         self.delays: tuple[float | None, ...] = chance.choice(
             ((None,), (None, 0.0), (0.0, 0.0, 0.001, 0.02), (None, 0.0, 0.01, 0.3))
         )
+        self.rates["beat lost"] = chance.choice((0.0, 0.1, 0.5))
         self.evicts = self.rates["evict"] > 0
         self.active = True
+        self.paused = False
         self.allowed: int | None = None
         self._chance = tape.stream("faults")
         self._mischief = tape.stream("mischief")
@@ -129,8 +157,16 @@ class Swarm:
     def stop(self) -> None:
         self.active = False
 
+    def pause(self, is_paused: bool) -> None:
+        self.paused = is_paused
+
+    def soften(self, fault_max: float) -> None:
+        """No kind of fault is more frequent than this, where nodes have more to do before they are open."""
+        for fault in Fault:
+            self.rates[fault] = min(self.rates[fault], fault_max)
+
     def operation(self, name: str) -> Fault | None:
-        if not self.active:
+        if not self.active or self.paused:
             return None
         drawn = self._chance.random()
         for fault in Fault:
@@ -151,13 +187,15 @@ class Swarm:
 
     def happens(self, what: str) -> bool:
         rate = self.rates[what]
-        return rate > 0 and self.active and self._mischief.random() < rate
+        return rate > 0 and self.active and not self.paused and self._mischief.random() < rate
 
 
 class FaultyStore:
     """An engine's view of a store on which a plan works.
 
-    `crash` kills the process that holds it; `usurp` lets another node have its lease, and it does not know.
+    `crash` kills the process that holds it; `usurp` lets another node have its lease, and it does not know. `cables`
+    are the way of the node `name` to the store, None where it cannot be cut. `harmed` hears of each fault, and for how
+    many seconds it keeps its caller waiting; `gave_back` hears of leases that are released.
     """
 
     def __init__(
@@ -170,6 +208,10 @@ class FaultyStore:
         crash: Callable[[str], None],
         usurp: Callable[[], None],
         log: Callable[[str], None],
+        name: str = "",
+        cables: Cables | None = None,
+        harmed: Callable[[float], None] = lambda seconds: None,
+        gave_back: Callable[[Sequence[Lease]], None] = lambda leases: None,
     ) -> None:
         self._inner = inner
         self._plan = plan
@@ -178,15 +220,22 @@ class FaultyStore:
         self._crash = crash
         self._usurp = usurp
         self._log = log
+        self._name = name
+        self._cables = cables
+        self._harmed = harmed
+        self._gave_back = gave_back
 
     # -- the one way to an operation ------------------------------------------------------------------------
 
     async def _do(self, name: str, call: Callable[[], Awaitable[T]], seen: Callable[[T], None] | None = None) -> T:
-        fault = self._plan.operation(name)
+        fault = self._plan.operation(name) if name != "beat" else self._of_beat()
         delay = self._plan.delay()
         if delay is not None:
             await asyncio.sleep(delay)
+        if self._cables is not None:
+            await self._travel(name, call, seen, self._cables)
         if fault is not None:
+            self._harmed(0.0)
             self._log(f"{name}: {fault}")
             self._witness.probes[_probe(name, fault)] += 1
         if fault is Fault.CRASH_BEFORE:
@@ -205,6 +254,41 @@ class FaultyStore:
         if delay:
             await asyncio.sleep(delay)
         return result
+
+    def _of_beat(self) -> Fault | None:
+        """A beat may be lost and kills nobody, because there are so many of them."""
+        return Fault.FAILED if self._plan.happens("beat lost") else None
+
+    async def _travel(
+        self, name: str, call: Callable[[], Awaitable[T]], seen: Callable[[T], None] | None, cables: Cables
+    ) -> None:
+        """Go to the store. Raises StoreUnavailable if the way there or back fails, after what has happened then."""
+        loss = cables.loss(self._name, name)
+        if loss is None:
+            return
+        timeout = cables.timeout()
+        self._harmed(timeout)
+        self._log(f"{name}: {loss}")
+        if loss is Loss.ANSWER:
+            with suppress(StoreError):
+                _hear(await call(), seen)
+        elif loss is Loss.LATE:
+            self._arrive_late(name, call, seen, timeout + cables.delay())
+        await asyncio.sleep(timeout)
+        raise StoreUnavailable(f"simulated: {name}: {loss}")
+
+    def _arrive_late(
+        self, name: str, call: Callable[[], Awaitable[T]], seen: Callable[[T], None] | None, delay: float
+    ) -> None:
+        """Let it happen when its caller has given up, or has died."""
+
+        async def late() -> None:
+            await asyncio.sleep(delay)
+            with suppress(StoreError):
+                self._log(f"{name} of {self._name} arrives late")
+                _hear(await call(), seen)
+
+        asyncio.get_running_loop().create_task(late(), name="second delivery of a request", context=Context())
 
     async def _die(self, name: str) -> None:
         self._crash(name)
@@ -239,6 +323,7 @@ class FaultyStore:
             if holder is None:
                 self._witness.created(creation)
 
+        self._witness.asked(creation)
         return await self._do("create", lambda: self._inner.create(shard, creation), seen)
 
     async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
@@ -257,8 +342,11 @@ class FaultyStore:
     async def head(self, shard: int, id: str) -> Head | None:
         return await self._do("head", lambda: self._inner.head(shard, id))
 
-    async def heads(self, shard: int, ids: Sequence[str]) -> list[Head]:
-        return await self._do("heads", lambda: self._inner.heads(shard, ids))
+    async def heads(self, places: Sequence[tuple[int, str]]) -> list[Head]:
+        return await self._do("heads", lambda: self._inner.heads(places))
+
+    async def ends(self, awaited: Sequence[Awaited]) -> list[End | None]:
+        return await self._do("ends", lambda: self._inner.ends(awaited))
 
     async def history(self, shard: int, id: str, after: int = 0, limit: int = 1000) -> list[Segment]:
         return await self._do("history", lambda: self._inner.history(shard, id, after, limit))
@@ -286,39 +374,59 @@ class FaultyStore:
     async def find(self, query: Query, cursor: str | None = None, limit: int = 100) -> Page:
         return await self._do("find", lambda: self._inner.find(query, cursor, limit))
 
-    async def commit(
-        self, lease: Lease, turns: Sequence[Turn], token: str, appends: Sequence[Append] = ()
-    ) -> list[Outcome]:
+    async def commit(self, batches: Sequence[Batch], token: str) -> list[Outcome]:
         def seen(outcomes: list[Outcome]) -> None:
-            of_turns, of_appends = outcomes[: len(turns)], outcomes[len(turns) :]
-            self._witness.appended(lease, appends, of_appends)
-            self._witness.committed(lease, turns, of_turns)
-            told = [*map(_told, turns, of_turns), *map(_told_of, appends, of_appends)]
-            self._log(f"commit, epoch {lease.epoch}: " + ", ".join(told))
-            self._witness.probes["commit fenced"] += outcomes[0] == Outcome.FENCED
-            self._repeat(lease, turns, of_turns)
+            told = iter(outcomes)
+            of_turns: list[list[Outcome]] = []
+            for batch in batches:
+                of_turns.append(list(islice(told, len(batch.turns))))
+                self._witnessed(batch, of_turns[-1], list(islice(told, len(batch.appends))))
+            for batch, decided in zip(batches, of_turns, strict=True):
+                self._witness.brought(batch.lease, batch.turns, decided)
+                self._repeat(batch.lease, batch.turns, decided)
+            fenced = {outcome == Outcome.FENCED for outcome in outcomes}
+            self._witness.probes["commit fenced beside others that were taken"] += len(fenced) == 2
 
-        return await self._do("commit", lambda: self._inner.commit(lease, turns, token, appends), seen)
+        return await self._do("commit", lambda: self._inner.commit(batches, token), seen)
+
+    def _witnessed(self, batch: Batch, of_turns: list[Outcome], of_appends: list[Outcome]) -> None:
+        lease, turns, appends = batch.lease, batch.turns, batch.appends
+        self._witness.appended(lease, appends, of_appends)
+        self._witness.committed(lease, turns, of_turns)
+        told = [*map(_told, turns, of_turns), *map(_told_of, appends, of_appends)]
+        self._log(f"commit, epoch {lease.epoch}: " + ", ".join(told))
+        self._witness.probes["commit fenced"] += (of_turns + of_appends)[0] == Outcome.FENCED
 
     def _repeat(self, lease: Lease, turns: Sequence[Turn], outcomes: Sequence[Outcome]) -> None:
+        if not self._inner.spans_shards:
+            return  # because its outbox repeats, and nothing may overtake that
         for turn, outcome in zip(turns, outcomes, strict=True):
             if outcome != Outcome.COMMITTED:
                 continue
             others = [mail for mail in turn.mail if mail.instance != turn.id]
             if others and self._plan.happens("twice"):
-                self._twice(partial(self._deliver_again, lease.shard, others), "mail delivered twice")
+                self._twice(partial(self._send_again, lease.app, others), "mail delivered twice")
             for creation in turn.created:
                 if self._plan.happens("created twice"):
-                    self._twice(partial(self._create_again, lease.shard, creation), "creation delivered twice")
+                    self._twice(partial(self._create_again, creation), "creation delivered twice")
+
+    async def _home(self, app: str, id: str) -> int:
+        shards = await self._inner.shards(app)
+        return shards[shard_number(id, len(shards))]
+
+    async def _send_again(self, app: str, mail: Sequence[Mail]) -> None:
+        for one in mail:
+            await self._deliver_again(await self._home(one.app or app, one.instance), [one])
 
     async def _deliver_again(self, shard: int, mail: Sequence[Mail]) -> None:
         outcomes = await self._inner.deliver(shard, mail)
         self._witness.probes["duplicate mail refused"] += outcomes.count(Delivery.DUPLICATE)
 
-    async def _create_again(self, shard: int, creation: Creation) -> None:
+    async def _create_again(self, creation: Creation) -> None:
         if creation.head.id not in self._witness.tracks:
             return  # because a purge has ended the story, and its outbox with it
-        await self._inner.create(shard, creation)
+        with suppress(InstanceExists):  # because it was refused the first time too
+            await self._inner.create(await self._home(creation.head.app, creation.head.id), creation)
         self._witness.probes["repeated creation ignored"] += 1
 
     async def settle_unknown(self, lease: Lease, token: str) -> bool:
@@ -341,16 +449,87 @@ class FaultyStore:
 
         return await self._do("deliver", lambda: self._inner.deliver(shard, mail), seen)
 
+    async def report(self, shard: int, reports: Sequence[Report]) -> list[Outcome]:
+        def seen(outcomes: list[Outcome]) -> None:
+            for told, outcome in zip(reports, outcomes, strict=True):
+                self._log(f"report: call {told.number} of {told.mail.instance}: {outcome}")
+            self._witness.reported(reports, outcomes)
+            self._witness.probes["late report refused"] += outcomes.count(Outcome.CONFLICT)
+
+        return await self._do("report", lambda: self._inner.report(shard, reports), seen)
+
     async def purge(self, shard: int, ids: Sequence[str]) -> list[str]:
         return await self._do("purge", lambda: self._inner.purge(shard, ids), self._witness.purged)
 
+    # -- Notices --------------------------------------------------------------------------------------------
+
+    @property
+    def _board(self) -> Notices:
+        """Of all stores that are simulated."""
+        return cast(Notices, self._inner)
+
+    async def purge_told(self, shard: int, gone: Sequence[Notice]) -> list[str]:
+        def seen(ids: list[str]) -> None:
+            self._witness.purged_told(shard, gone, ids)
+
+        return await self._do("purge", lambda: self._board.purge_told(shard, gone), seen)
+
+    async def notices(self, shard: int, after: int, limit: int, *, pending: bool = False) -> list[Posted]:
+        return await self._do("notices", lambda: self._board.notices(shard, after, limit, pending=pending))
+
+    async def newest_notice(self, shard: int) -> int:
+        return await self._do("newest_notice", lambda: self._board.newest_notice(shard))
+
+    async def told(self, shard: int, numbers: Sequence[int]) -> None:
+        await self._do("told", lambda: self._board.told(shard, numbers))
+
+    async def give_up(self, shard: int, number: int, failure: str) -> None:
+        await self._do("give_up", lambda: self._board.give_up(shard, number, failure))
+
+    async def given_up(self, shard: int, limit: int) -> list[Posted]:
+        return await self._do("given_up", lambda: self._board.given_up(shard, limit))
+
+    async def tell_again(self, shard: int) -> int:
+        return await self._do("tell_again", lambda: self._board.tell_again(shard))
+
+    async def trim(self, shard: int, keep: int) -> None:
+        await self._do("trim", lambda: self._board.trim(shard, keep))
+
     # -- Leases ---------------------------------------------------------------------------------------------
 
-    async def acquire(self, app: str, owner: str, at: int | None = None) -> list[Lease]:
-        return await self._do("acquire", lambda: self._inner.acquire(app, owner, at), self._witness.acquired)
+    @property
+    def spans_shards(self) -> bool:
+        return self._inner.spans_shards
+
+    @property
+    def lease_seconds(self) -> float | None:
+        return self._inner.lease_seconds
+
+    async def acquire(self, app: str, owner: str, at: int | None = None, limit: int | None = None) -> list[Lease]:
+        return await self._do("acquire", lambda: self._inner.acquire(app, owner, at, limit), self._witness.acquired)
+
+    async def beat(self, app: str, member: Member, leases: Sequence[Lease]) -> Beat:
+        return await self._do("beat", lambda: self._inner.beat(app, member, leases), self._witness.beaten)
+
+    def heart(self) -> FaultyStore:
+        return self
+
+    async def tell(self, app: str, owner: str, about: bytes) -> None:
+        """Without faults, because nothing depends on it."""
+        await self._inner.tell(app, owner, about)
+
+    async def leave(self, app: str, owner: str) -> None:
+        await self._do("leave", lambda: self._inner.leave(app, owner))
+
+    async def members(self, app: str) -> list[Member]:
+        return await self._do("members", lambda: self._inner.members(app))
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        await self._do("release", lambda: self._inner.release(leases))
+        def seen(_: None) -> None:
+            self._witness.released(leases)
+            self._gave_back(leases)
+
+        await self._do("release", lambda: self._inner.release(leases), seen)
 
     async def holder(self, app: str) -> str | None:
         return await self._do("holder", lambda: self._inner.holder(app))
@@ -370,13 +549,34 @@ class FaultyStore:
     async def recover(self, lease: Lease, after: str = "", limit: int = 500) -> list[OpenCall]:
         return await self._late(await self._do("recover", lambda: self._inner.recover(lease, after, limit)))
 
-    async def mail(self, lease: Lease, limit: int = 1000, after: str = "") -> list[Mail]:
-        return self._reordered(await self._late(await self._do("mail", lambda: self._inner.mail(lease, limit, after))))
+    async def mail(self, leases: Sequence[Lease], limit: int = 1000, after: tuple[int, str] = (0, "")) -> list[Letter]:
+        page = await self._late(await self._do("mail", lambda: self._inner.mail(leases, limit, after)))
+        shards = {letter.mail.instance: letter.shard for letter in page}
+        new = {letter.mail.instance: letter.new for letter in page if letter.new is not None}
+        mail = self._reordered([letter.mail for letter in page])
+        return [Letter(shards[one.instance], one, new.pop(one.instance, None)) for one in mail]
 
     async def due(
-        self, lease: Lease, until: int, limit: int = 1000, after: tuple[int, str, int] = (-1, "", 0)
+        self, leases: Sequence[Lease], until: int, limit: int = 1000, after: tuple[int, int, str, int] = (-1, 0, "", 0)
     ) -> list[Due]:
-        return await self._late(await self._do("due", lambda: self._inner.due(lease, until, limit, after)))
+        return await self._late(await self._do("due", lambda: self._inner.due(leases, until, limit, after)))
+
+    async def claim(
+        self, app: str, owner: str, token: str, names: Sequence[str], limit: int, seconds: float
+    ) -> list[OpenCall]:
+        def seen(calls: list[OpenCall]) -> None:
+            self._witness.claimed(calls, seconds)
+
+        return await self._do("claim", lambda: self._inner.claim(app, owner, token, names, limit, seconds), seen)
+
+    async def touch(self, touches: Sequence[Touch], seconds: float) -> list[bool]:
+        def seen(alive: list[bool]) -> None:
+            self._witness.touched(touches, alive, seconds)
+
+        return await self._do("touch", lambda: self._inner.touch(touches, seconds), seen)
+
+    async def backlog(self, app: str, until: int = 0) -> Backlog:
+        return await self._do("backlog", lambda: self._inner.backlog(app, until))
 
     async def stranded(self, lease: Lease, after: str = "", limit: int = 500) -> list[str]:
         return await self._do("stranded", lambda: self._inner.stranded(lease, after, limit))
@@ -396,7 +596,8 @@ class FaultyStore:
         return page
 
     def _reordered(self, mail: list[Mail]) -> list[Mail]:
-        """Replies and events in any order, as other senders may bring them; commands keep their place."""
+        """Replies and events in any order, as other senders may bring them; commands, and messages of topics, of which
+        one sender's keep their order, have their place."""
         if len(mail) < 2 or not self._plan.happens("reorder"):
             return mail
         loose = [place for place, one in enumerate(mail) if _is_loose(one)]
@@ -411,6 +612,24 @@ class FaultyStore:
         return f"<FaultyStore over {self._inner!r}>"
 
 
+class FaultyTransactions(FaultyStore):
+    """The same of a store that carries steps."""
+
+    async def transact(self, lease: Lease, id: str, number: int, attempt: int, work: Callable[[Any], Mail]) -> Outcome:
+        def seen(outcome: Outcome) -> None:
+            self._witness.probes["step done"] += outcome == Outcome.COMMITTED
+            self._witness.probes["step done before"] += outcome == Outcome.CONFLICT
+            self._log(f"transact, epoch {lease.epoch}: {outcome} [{id} call {number} attempt {attempt}]")
+
+        inner: Any = self._inner
+        return await self._do("transact", lambda: inner.transact(lease, id, number, attempt, work), seen)
+
+
+def _hear(result: T, seen: Callable[[T], None] | None) -> None:
+    if seen is not None:
+        seen(result)
+
+
 def put_idle_away(engine: Engine) -> int:
     """Evict every instance that has nothing to do, so that its next turn begins with a replay; how many."""
     count = 0
@@ -423,7 +642,7 @@ def put_idle_away(engine: Engine) -> int:
 
 def _is_loose(mail: Mail) -> bool:
     event = decode_event(mail.event)
-    return isinstance(event, EventRaised) or not isinstance(event, COMMANDS)
+    return isinstance(event, EventRaised) or not isinstance(event, (*COMMANDS, MessagePublished))
 
 
 def _probe(name: str, fault: Fault) -> str:

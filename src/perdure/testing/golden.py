@@ -10,7 +10,7 @@ import msgspec
 from perdure.app import App
 from perdure.errors import HistoryNotRecorded, InvalidArgument
 from perdure.history.events import AnyEvent
-from perdure.sdk.client import Handle
+from perdure.sdk.handle import Handle
 from perdure.sdk.options import checked_name
 from perdure.sdk.verdict import replay_history
 from perdure.testing.histories import told

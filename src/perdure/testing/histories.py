@@ -11,7 +11,7 @@ from typing import Any
 from perdure.codec import Payload, decode
 from perdure.errors import InvalidArgument
 from perdure.history.events import AnyEvent, Event, RunCompleted, TurnCompleted, TurnStarted
-from perdure.sdk.client import Handle
+from perdure.sdk.handle import Handle
 
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in AnyEvent.__args__}
 SHOWN_MAX = 200

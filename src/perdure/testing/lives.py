@@ -8,19 +8,38 @@ from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from perdure.clock import Clock
+from perdure.codec import PLAIN, Codec
 from perdure.engine.engine import Engine
 from perdure.engine.operations import Operations
-from perdure.errors import Fenced, NothingMoves, StoreUnavailable
+from perdure.engine.shard import Shard
+from perdure.errors import BlobMissing, Fenced, NothingMoves, StoreUnavailable
 from perdure.sdk.definitions import Definitions
-from perdure.stores.contract import Append, Creation, Delivery, EngineStore, Head, Lease, Mail, Outcome, Turn
+from perdure.sdk.gateway import Gateway
+from perdure.sdk.packing.gateway import PackingGateway
+from perdure.sdk.packing.worker import PackingWorker
+from perdure.stores.contract import (
+    Append,
+    Creation,
+    Delivery,
+    EngineStore,
+    Head,
+    Lease,
+    Mail,
+    Outcome,
+    Report,
+    Transactions,
+    Turn,
+)
+from perdure.telemetry.metrics import Metrics
+from perdure.testing.backends import MemoryBackend, SqliteBackend, immediately
 from perdure.testing.exact import ExactRun
-from perdure.testing.faults import FaultyStore, put_idle_away
+from perdure.testing.faults import FaultyStore, FaultyTransactions, put_idle_away
 from perdure.testing.loop import Process, SimClock
+from perdure.testing.nodes import NodeDied, SimWorker
 from perdure.testing.tape import Tape
 from perdure.testing.trial import Trial
 from perdure.testing.virtual import UNHURRIED, VirtualLoop
 from perdure.testing.witness import Witness
-from perdure.testing.world import MemoryBackend, NodeDied, SimWorker, SqliteBackend, immediately
 
 T = TypeVar("T")
 TRIES_MAX = 50
@@ -96,6 +115,11 @@ class HintingStore(FaultyStore):
         self._hint.set()
         return delivered
 
+    async def report(self, shard: int, reports: Sequence[Report]) -> list[Outcome]:
+        outcomes = await super().report(shard, reports)
+        self._hint.set()
+        return outcomes
+
     async def _deliver_again(self, shard: int, mail: Sequence[Mail]) -> None:
         await super()._deliver_again(shard, mail)
         self._hint.set()
@@ -107,6 +131,32 @@ class HintingStore(FaultyStore):
             yield
 
 
+class HintingTransactions(HintingStore, FaultyTransactions):
+    """The same of a store that carries steps."""
+
+
+class MemoryBlobs:
+    """Where a test's offloaded payloads lie, for all of its processes."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes] = {}
+
+    async def write(self, name: str, data: bytes) -> None:
+        self._held[name] = data
+
+    async def read(self, name: str) -> bytes:
+        if name not in self._held:
+            raise BlobMissing(f"no payload {name!r} was offloaded in this test")
+        return self._held[name]
+
+    async def delete(self, name: str) -> None:
+        self._held.pop(name, None)
+
+    async def names(self) -> AsyncIterator[str]:
+        for name in list(self._held):
+            yield name
+
+
 class Life:
     """One process of the app, from its start to its death."""
 
@@ -115,8 +165,14 @@ class Life:
         self.process = Process(self.name)
         self.died: asyncio.Future[None] = lives.loop.create_future()
         self.backend = lives.backend.connect()
-        self.worker = Worker(lives.app, lives.definitions)
-        store = HintingStore(
+        self.worker = Worker(lives.app, lives.definitions, lives.codec)
+        if lives.definitions.actors:
+            from perdure.blocks.actors.stage import Stage  # because most apps have no actors
+
+            self.worker.operator = Stage(
+                lives.definitions.actors, lives.codec.writer if lives.codec is not None else PLAIN
+            )
+        store = (HintingTransactions if isinstance(self.backend, Transactions) else HintingStore)(
             self.backend,
             lives.trial,
             lives.changes,
@@ -128,13 +184,16 @@ class Life:
         self.engine = Engine(
             lives.app,
             store,
-            self.worker,
+            # all is read, because a test compares inputs too
+            PackingWorker(self.worker, lives.codec, unread=()) if lives.codec is not None else self.worker,
             clock=lives.clock,
             owner=self.name,
             drain_seconds=0.0,
             pace=UNHURRIED,
             **lives.settings,
         )
+        self.gateway = lives.packing(self.engine.operations)
+        self.worker.read_with(self.gateway.events)
         self._loop = lives.loop
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -171,8 +230,10 @@ class Lives:
         trial: Trial,
         *,
         sqlite: bool,
+        codec: Codec | None = None,
     ) -> None:
         self.app = app
+        self.codec = codec.with_blobs(MemoryBlobs()) if codec is not None and codec.blobs is not None else codec
         self.settings = {name: settings[name] for name in SETTINGS}
         self.definitions = definitions
         self.loop = loop
@@ -182,7 +243,7 @@ class Lives:
         self.backend = SqliteBackend() if sqlite else MemoryBackend(app)
         self.changes = Changes()
         self._sight = View(app, self.backend.look(), clock)
-        self.view = Operations(self._sight)
+        self.view = self.packing(Operations(self._sight))
         self._context = copy_context()
         self._life: Life | None = None
         self._past: list[Life] = []
@@ -221,12 +282,16 @@ class Lives:
         life.died.set_result(None)
         self._opening = self.loop.create_task(self._follow(), name="supervisor", context=self.context())
 
-    async def ask(self, what: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
+    def packing(self, operations: Operations) -> Gateway:
+        """The port to clients, with the app's codec in it if it has one."""
+        return operations if self.codec is None else PackingGateway(operations, self.codec)
+
+    async def ask(self, what: Callable[[Gateway], Coroutine[Any, Any, T]]) -> T:
         """Ask the process that lives until one has answered. Raises NothingMoves if none does."""
         for _ in range(TRIES_MAX):
             life = await self._living()
             try:
-                return await life.call(what(life.engine.operations))
+                return await life.call(what(life.gateway))
             except (NodeDied, StoreUnavailable, Fenced):
                 await asyncio.sleep(AGAIN_SECONDS)
         raise NothingMoves(f"{TRIES_MAX} processes of app {self.app!r} did not answer; this is a defect of Perdure")
@@ -275,10 +340,16 @@ class Lives:
 class View:
     """A node that owns nothing, through which a test looks at the store without being seen by its faults."""
 
+    is_remote = False
+    leads = False
+    metrics: Metrics | None = None
+    announces = False
+
     def __init__(self, app: str, store: EngineStore, clock: SimClock) -> None:
         self.app = app
         self.store = store
         self.clock: Clock = clock
+        self.owned: dict[int, Shard] = {}
 
     def shard_of(self, id: str) -> int:
         (shard,) = immediately(self.store.shards(self.app))

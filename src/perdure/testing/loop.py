@@ -81,6 +81,7 @@ class SimTask(asyncio.Task[Any]):
         self, coroutine: Coroutine[Any, Any, Any], loop: SimLoop, name: str | None, context: Context | None
     ) -> None:
         self._number = next(loop.numbers)
+        self.process: Process | None = None
         super().__init__(coroutine, loop=loop, name=name or f"task {self._number}", context=context)
         self._log_destroy_pending = False  # because a killed process drops its tasks on purpose
 
@@ -246,6 +247,7 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         task = SimTask(coro, self, name, context)
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:
+            task.process = process
             process.tasks.add(task)
             task.add_done_callback(process.tasks.discard)
             task.add_done_callback(self._look_at_end)
@@ -278,7 +280,10 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not isinstance(context.get("future"), SimFuture):  # because who waited for it may have died
+        future = context.get("future")
+        process = getattr(future, "process", None)
+        is_plain = isinstance(future, asyncio.Future) and not isinstance(future, asyncio.Task)
+        if not (is_plain or (process is not None and not process.alive)):  # because who waited for it may have died
             self.failures.append(f"{context.get('message')}: {_described(context.get('exception'))}")
 
     def __repr__(self) -> str:
@@ -311,10 +316,15 @@ def _settle(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[A
 def _close(task: asyncio.Task[Any]) -> None:
     coroutine = task.get_coro()
     if coroutine is not None and not task.done():
+        outer = asyncio._get_running_loop()
+        # because asyncio makes a loop, which nobody closes, for who gathers while it unwinds outside of any
+        asyncio._set_running_loop(task.get_loop())
         try:
             coroutine.close()
         except BaseException:  # noqa: BLE001 - whatever it unwinds with, its world is over
             return
+        finally:
+            asyncio._set_running_loop(outer)
 
 
 def _described(error: BaseException | None) -> str:

@@ -15,9 +15,8 @@ from unittest.mock import patch
 import msgspec
 
 from perdure.actors.committer import Committer
-from perdure.actors.host import Host
 from perdure.actors.message import Message
-from perdure.engine import instance as instances
+from perdure.engine import calls
 from perdure.engine import shard as shards
 from perdure.engine.instance import Instance
 from perdure.engine.outlet import StreamOutlet
@@ -25,15 +24,16 @@ from perdure.engine.quarantine import Lane
 from perdure.engine.queues import Queues
 from perdure.engine.shard import Shard
 from perdure.errors import StoreUnavailable
+from perdure.history import accept, reports
 from perdure.history.accept import REPLIES, Verdict
 from perdure.history.events import RunCancelRequested
 from perdure.scheduler.line import Line
 from perdure.sdk import run as runs
 from perdure.sdk import saga
-from perdure.stores import memory
+from perdure.stores import instance
 from perdure.stores.contract import FINISHED, Item, Outcome
 from perdure.stores.memory import MemoryStore
-from perdure.testing.world import Report
+from perdure.testing.scenario import Report
 
 SEEDS_MAX = 400
 """A mutant that so many seeds do not catch has survived."""
@@ -54,12 +54,13 @@ class Mutant:
             yield
 
 
-def _with_epoch_of_the_store(commit: Any) -> Any:
-    async def mutated(self: Any, lease: Any, turns: Any, token: str, appends: Any) -> Any:
-        shard = self._shards[lease.shard]
+def _with_epoch_of_the_store(write: Any) -> Any:
+    def mutated(self: Any, batch: Any, token: str) -> Any:
+        lease, shard = batch.lease, self._shards[batch.lease.shard]
         owner, shard.owner = shard.owner, shard.owner or lease.owner
         try:
-            return await commit(self, msgspec.structs.replace(lease, epoch=shard.epoch), turns, token, appends)
+            lease = msgspec.structs.replace(lease, epoch=shard.epoch)
+            return write(self, msgspec.structs.replace(batch, lease=lease), token)
         finally:
             shard.owner = owner
 
@@ -67,8 +68,8 @@ def _with_epoch_of_the_store(commit: Any) -> Any:
 
 
 def _with_epochs_that_stand_still(acquire: Any) -> Any:
-    async def mutated(self: Any, app: str, owner: str) -> Any:
-        leases = await acquire(self, app, owner)
+    async def mutated(self: Any, app: str, owner: str, *rest: Any) -> Any:
+        leases = await acquire(self, app, owner, *rest)
         for lease in leases:
             self._shards[lease.shard].epoch = 1
         return [msgspec.structs.replace(lease, epoch=1) for lease in leases]
@@ -117,10 +118,6 @@ def _blind_to_runs(tell: Any) -> Any:
     return mutated
 
 
-def _leaving_mail(keys: Any) -> Any:
-    return lambda batch: ((), keys(batch)[1])
-
-
 def _below_high_water(turn_of: Any) -> Any:
     def mutated(self: Any, shard: int, turn: Any) -> Any:
         found = self._instances[shard].get(turn.id)
@@ -136,8 +133,8 @@ def _below_high_water(turn_of: Any) -> Any:
 
 
 def _without_counting(plan: Any) -> Any:
-    def mutated(self: Any, draft: Any, event: Any) -> None:
-        plan(self, draft, event)
+    def mutated(draft: Any, event: Any, chance: float) -> None:
+        plan(draft, event, chance)
         draft.changed = [msgspec.structs.replace(wait, attempt=1) for wait in draft.changed]
 
     return mutated
@@ -160,17 +157,15 @@ def _taking_silence_for(outcome: Outcome | None) -> Callable[[Any], Any]:
     """What a commit is taken for whose answer is lost; None: for one that has to be tried again."""
 
     def make(commit: Any) -> Any:
-        async def mutated(self: Any, turns: Any, appends: Any) -> Any:
+        async def mutated(self: Any, taken: Any) -> Any:
             while True:
                 try:
-                    outcomes = await self._store.commit(self._lease, turns, self._clock.token(), appends)
+                    outcomes = await self._store.commit([part.batch() for part in taken], self._clock.token())
                 except StoreUnavailable:
                     if outcome is None:
                         continue
-                    return [outcome] * (len(turns) + len(appends))
-                if outcomes[0] == Outcome.FENCED:
-                    return self._give_up("fenced")
-                return outcomes
+                    outcomes = [outcome] * sum(map(len, taken))
+                return await self._settle(taken, outcomes)
 
         return mutated
 
@@ -197,21 +192,6 @@ def _keeping_history(turn_of: Any) -> Any:
 def _finding_nothing(_: Any) -> Any:
     async def mutated(*args: Any) -> list[Any]:
         return []
-
-    return mutated
-
-
-def _believing_a_failed_read(_: Any) -> Any:
-    async def mutated(self: Any) -> None:
-        until, after = self._window.extend(self._clock.now())
-        await self._read_due(until, after)
-
-    return mutated
-
-
-def _forgetting_what_was_taken(_: Any) -> Any:
-    def mutated(self: Any, id: str, keys: Any) -> None:
-        self._known_mail.difference_update([(id, key) for key in keys])
 
     return mutated
 
@@ -252,8 +232,7 @@ def _counting_no_deaths(_: Any) -> Any:
 def _taking_any_items(_: Any) -> Any:
     def mutated(self: Any, append: Any) -> Outcome:
         key = (append.generation, append.number)
-        items = self.streams.setdefault(key, [])
-        self.stream_names[key] = "?"
+        items = self.streams.setdefault(key, instance.Strand("?")).items
         items += [Item(len(items) + 1, value, append.attempt, append.at) for value in append.values]
         return Outcome.COMMITTED
 
@@ -267,21 +246,28 @@ def _yielding_from_the_start(_: Any) -> Any:
     return mutated
 
 
+def _silent_about_ends(decide: Any) -> Any:
+    return lambda before, turn, failure: [] if turn.head.status in FINISHED else decide(before, turn, failure)
+
+
+def _forgetting_notices(take: Any) -> Any:
+    return lambda self, shard, turn: take(self, shard, msgspec.structs.replace(turn, notices=()))
+
+
 def _always(value: bool) -> Callable[[Any], Any]:
     return lambda _: lambda *args: value
 
 
 MUTANTS = (
-    Mutant("no fence", MemoryStore, "commit", _with_epoch_of_the_store),
+    Mutant("no fence", MemoryStore, "_write", _with_epoch_of_the_store),
     Mutant("epochs that stand still", MemoryStore, "acquire", _with_epochs_that_stand_still),
     Mutant("activities started before the commit", Shard, "submit", _starting_first),
     Mutant("answered before the commit", Shard, "submit", _settling_first),
-    Mutant("messages seen before taken again", instances, "judge", _forgetful),
-    Mutant("replies to closed waits taken", instances, "judge", _open_to_closed_waits),
+    Mutant("messages seen before taken again", accept, "judge", _forgetful),
+    Mutant("replies to closed waits taken", accept, "judge", _open_to_closed_waits),
     Mutant("run of a reply ignored", Instance, "tell", _blind_to_runs),
-    Mutant("mail consumed and not deleted", instances, "_keys", _leaving_mail),
     Mutant("mail deleted by a high-water mark", MemoryStore, "_turn", _below_high_water),
-    Mutant("retry count not durable", Instance, "_plan_retry", _without_counting),
+    Mutant("retry count not durable", reports, "_plan_retry", _without_counting),
     Mutant("eviction cancels the code", Instance, "close", _cancelling),
     Mutant("suspension ignored", Instance, "_let_through", _letting_through),
     Mutant("silence taken for failure", Committer, "_commit", _taking_silence_for(None)),
@@ -289,16 +275,14 @@ MUTANTS = (
     Mutant("history not compared", runs, "compare", lambda _: lambda *args: None),
     Mutant("patches not recorded", runs.Run, "patched", _without_recording),
     Mutant("history kept by continue-as-new", MemoryStore, "_turn", _keeping_history),
-    Mutant("creation not idempotent", memory, "is_repetition", _always(False)),
+    Mutant("creation not idempotent", instance, "is_repetition", _always(False)),
     Mutant("timers forgotten by the next owner", MemoryStore, "due", _finding_nothing),
     Mutant("calls in flight not recovered", MemoryStore, "recover", _finding_nothing),
     Mutant("mail never polled", MemoryStore, "mail", _finding_nothing),
-    Mutant("a failed read of due times believed", Host, "_read_window", _believing_a_failed_read),
-    Mutant("a page of mail older than its consumption", Host, "consumed", _forgetting_what_was_taken),
     Mutant("recovery from an old page", Shard, "_wakes", _recovering_blindly),
     Mutant("suspects accused when they have run", Lane, "_try", _accusing_last),
     Mutant("deaths not counted", MemoryStore, "_begin_life", _counting_no_deaths),
-    Mutant("quarantined calls run when loaded", instances, "is_quarantined", _always(False)),
+    Mutant("quarantined calls run when loaded", calls, "is_quarantined", _always(False)),
     Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False)),
     Mutant("a full queue gives slots", Line, "_is_full", _always(False)),
     Mutant("a key has all slots", Line, "_has_room", _always(True)),
@@ -313,8 +297,10 @@ MUTANTS = (
         "_continued",
         lambda _: lambda self: self._continuation,
     ),
-    Mutant("items taken from attempts that are over", memory.Instance, "append", _taking_any_items),
+    Mutant("items taken from attempts that are over", instance.Instance, "append", _taking_any_items),
     Mutant("streams begun anew by each attempt", StreamOutlet, "begin", _yielding_from_the_start),
+    Mutant("notices written apart from their turns, and lost", MemoryStore, "_turn", _forgetting_notices),
+    Mutant("ends not told", shards, "notices_of", _silent_about_ends),
     Mutant("compensations cut short by a cancellation", saga, "_wait", _impatient),
 )
 

@@ -54,20 +54,124 @@ REQUIRED = (
     "suspect accused",
     "items appended",
     "items refused: conflict",
+    "step done",
+    "schedule accounted for",
+    "order appended",
+    "dead letter appended",
+    "message handled again",
+    "transfer received",
+    "message sent with the turn of an actor",
     "continued as new",
     "replayed",
     "purged",
 )
 """Each of these at zero fails a campaign of `SEEDS_FOR_PROBES` seeds."""
+REQUIRED_OF_SERVERS = (
+    # what was done to servers and workers
+    "worker killed",
+    "worker leaves",
+    "stream cut",
+    "no worker for a while",
+    "item dropped by a worker",
+    "request lost",
+    "reply lost",
+    "answer sent twice",
+    "answer late",
+    "answer at another server",
+    "answer garbled",
+    "answer in parts",
+    "history asked for in full",
+    "history asked of the server",
+    "work given back",
+    "crash before a commit",
+    "crash after a commit",
+    "crash on purpose",
+    "takeover from a living owner",
+    "eviction between turns",
+    "worker without the code",
+    # what they did about it
+    "answer to turn that is out",
+    "answer to turn that is not out",
+    "answer to turn that is another's",
+    "answer to attempt that is out",
+    "answer to attempt that is not out",
+    "answer to attempt that is another's",
+    "answer by way of another server",
+    "late report refused",
+    "lease of work ran out",
+    "work of a worker that is gone",
+    "turn taken back",
+    "turn taken back before it was out",
+    "nobody is there to take work",
+    "workers are there again",
+    "commit fenced",
+    "stale dropped",
+    "duplicate dropped",
+    "items appended",
+    "update answered",
+    "continued as new",
+    "replayed",
+)
+"""Likewise of worlds of servers and workers."""
+REQUIRED_OF_CLUSTERS = (
+    # what was done to nodes, to their way to the store, and to the store
+    "crash",
+    "leave",
+    "join",
+    "freeze",
+    "cut",
+    "mute",
+    "slow",
+    "flap",
+    "no beats",
+    "store restarts",
+    "store fails over",
+    "request lost on its way",
+    "answer lost on its way",
+    "request later than its caller waits",
+    "crash before a commit",
+    "crash after a commit",
+    "crash while opening",
+    "lease lost with an answer",
+    "forwarder died between delivery and deletion",
+    "eviction between turns",
+    "worker without the code",
+    # what they did about it
+    "two nodes believe that they own a shard",
+    "commit fenced",
+    "commit fenced beside others that were taken",
+    "unknown outcome: it happened",
+    "unknown outcome: it did not",
+    "unknown outcome fenced",
+    "shard handed over in good order",
+    "shares fair",
+    "forwarded",
+    "call claimed",
+    "claimed call reported",
+    "message lent",
+    "message handled again",
+    "transfer received",
+    "stale dropped",
+    "duplicate dropped",
+    "duplicate mail refused",
+    "attempt repeated after its first was cut off",
+    "continued as new",
+    "replayed",
+    "purged",
+)
+"""Likewise of worlds of nodes that divide the shards of a store."""
 SEEDS_FOR_PROBES = 500
 """So many seeds must have met everything."""
 
 
-def unmet(counts: Mapping[str, int], seeds: int) -> list[str]:
+REQUIRED_BY_KIND = {"engine": REQUIRED, "servers": REQUIRED_OF_SERVERS, "cluster": REQUIRED_OF_CLUSTERS}
+
+
+def unmet(counts: Mapping[str, int], seeds: int, kind: str = "engine") -> list[str]:
     """The required happenings that a campaign of so many seeds never saw; a small one is held to nothing."""
     if seeds < SEEDS_FOR_PROBES:
         return []
-    return [name for name in REQUIRED if not counts.get(name)]
+    return [name for name in REQUIRED_BY_KIND[kind] if not counts.get(name)]
 
 
 def table(counts: Counter[str]) -> str:

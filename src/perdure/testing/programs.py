@@ -201,10 +201,14 @@ def steps(step: Step) -> Iterator[Step]:
 
 
 class Author:
-    """Writes programs by chance; `left` bounds the steps of one program."""
+    """Writes programs by chance, of activities as in `hows` and of steps but those in `without`."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(
+        self, chance: random.Random, hows: tuple[How, ...] = tuple(How), without: tuple[type[Node], ...] = ()
+    ) -> None:
         self._chance = chance
+        self._hows = hows
+        self._without = without
         self._mark = 0
         self._left = 0
 
@@ -225,7 +229,8 @@ class Author:
         self._left -= 1
         chance = self._chance
         simple = depth >= 4 or self._left <= 0 or chance.random() < 0.5
-        return self._leaf(events) if simple else self._branch(depth, events)
+        step = self._leaf(events) if simple else self._branch(depth, events)
+        return Effect(self._next(), chance.choice(self._hows)) if isinstance(step, self._without) else step
 
     def _leaf(self, events: bool) -> Step:
         chance = self._chance
@@ -247,7 +252,7 @@ class Author:
             case 7:
                 return Broken(self._next())
             case _:
-                return Effect(self._next(), chance.choice(tuple(How)))
+                return Effect(self._next(), chance.choice(self._hows))
 
     def _branch(self, depth: int, events: bool) -> Step:
         chance = self._chance

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, cast
+from typing import Any
+
+import msgspec
 
 import perdure
 from perdure import (
     Retry,
+    Transaction,
     activity_context,
     continue_as_new,
     on_update,
@@ -19,12 +22,16 @@ from perdure import (
     wait_for_event,
     workflow_context,
 )
+from perdure.codec import PLAIN, Writer
 from perdure.errors import ActivityFailed, ApplicationError, ChildWorkflowFailed
+from perdure.history.actions import Action
 from perdure.sdk.client import Client
 from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
 from perdure.sdk.options import call_options
 from perdure.sdk.queues import Queue, Rate
+from perdure.sdk.run import Run
 from perdure.sdk.saga import Saga
+from perdure.testing.actor_laws import ActorLaws
 from perdure.testing.ledger import Ledger
 from perdure.testing.programs import (
     ATTEMPTS_MAX,
@@ -48,25 +55,34 @@ from perdure.testing.programs import (
     Step,
     Together,
 )
+from perdure.testing.topic_laws import TopicLaws
 
 FAR_SECONDS = 100_000.0
 SOON_SECONDS = 0.7
 
 
 class Stage:
-    """Where the definitions play: what they need of the world that runs now, and a client for handles."""
+    """Where the definitions play: what they need of the world that runs now."""
 
     ledger: Ledger
+    topics: TopicLaws
+    actors: ActorLaws
     end_node: Callable[[], bool]
     """End the node that calls; False, and nothing happens, if the code of killers was repaired."""
+    here: Callable[[], Client]
+    """A client of the node whose code runs."""
 
     @property
     def client(self) -> Client:
-        return Client(cast(Any, None))
+        return self.here()
 
     @property
     def definitions(self) -> Definitions:
         return definitions(good=True)
+
+    @property
+    def writer(self) -> Writer:
+        return PLAIN
 
 
 STAGE = Stage()
@@ -75,101 +91,101 @@ STAGE = Stage()
 # -- activities ---------------------------------------------------------------------------------------------
 
 
-def _begin(mark: int, how: How) -> Any:
+def activity_begins(mark: int, how: How) -> Any:
     context = activity_context()
     STAGE.ledger.begin(context.instance_id, context.idempotency_key, context.attempt, mark, ATTEMPTS_MAX.get(how, 1))
     return context
 
 
-def _end(mark: int) -> int:
+def activity_ends(mark: int, *, is_whole: bool = True) -> int:
     context = activity_context()
-    STAGE.ledger.end(context.idempotency_key)
+    STAGE.ledger.end(context.instance_id, context.idempotency_key, context.attempt, is_whole=is_whole)
     return mark
 
 
 async def ok(mark: int) -> int:
-    _begin(mark, How.OK)
-    return _end(mark)
+    activity_begins(mark, How.OK)
+    return activity_ends(mark)
 
 
 async def slow(mark: int) -> int:
-    _begin(mark, How.SLOW)
+    activity_begins(mark, How.SLOW)
     await asyncio.sleep((0.01, 0.4, 2.0)[mark % 3])
-    return _end(mark)
+    return activity_ends(mark)
 
 
 def thread(mark: int) -> int:
-    _begin(mark, How.THREAD)
-    return _end(mark)
+    activity_begins(mark, How.THREAD)
+    return activity_ends(mark)
 
 
 async def flaky(mark: int) -> int:
-    context = _begin(mark, How.FLAKY)
+    context = activity_begins(mark, How.FLAKY)
     await asyncio.sleep(0.01)
     if context.attempt <= mark % 4:
         raise ValueError(f"attempt {context.attempt} of {mark}")
-    return _end(mark)
+    return activity_ends(mark)
 
 
 async def beats(mark: int) -> int:
-    context = _begin(mark, How.BEATS)
+    context = activity_begins(mark, How.BEATS)
     if context.attempt == 1:
         context.heartbeat(mark)
         raise ValueError("after the heartbeat")
     if context.last_details(int) != mark:
         raise ApplicationError(f"the heartbeat said {context.last_details()!r}, not {mark}", retryable=False)
-    return _end(mark)
+    return activity_ends(mark)
 
 
 async def fails(mark: int) -> int:
-    _begin(mark, How.FAILS)
+    activity_begins(mark, How.FAILS)
     raise ValueError(f"{mark} always fails")
 
 
 async def overdue(mark: int) -> int:
-    _begin(mark, How.OVERDUE)
+    activity_begins(mark, How.OVERDUE)
     await asyncio.sleep(FAR_SECONDS)
-    return _end(mark)
+    return activity_ends(mark)
 
 
 async def silent(mark: int) -> int:
-    _begin(mark, How.SILENT)
+    activity_begins(mark, How.SILENT)
     await asyncio.sleep(FAR_SECONDS)
-    return _end(mark)
+    return activity_ends(mark)
 
 
 async def yields(mark: int) -> AsyncIterator[int]:
     """Goes on where the attempt before has stopped; the first two stop half way, perhaps before they yield."""
-    context = _begin(mark, How.YIELDS)
+    context = activity_begins(mark, How.YIELDS)
     for offset in range(context.stream_offset, YIELDED):
         if offset == (mark + 2 * context.attempt) % YIELDED and context.attempt < 3:
             raise ValueError(f"attempt {context.attempt} of {mark}")
         await asyncio.sleep((0.0, 0.01, 0.4)[mark % 3])
         yield mark + offset
-    _end(mark)
+    activity_ends(mark, is_whole=False)
 
 
 def draws(mark: int) -> Iterator[int]:
     """Yields the same whenever it is run, and leaves out what is there."""
-    context = _begin(mark, How.DRAWS)
+    context = activity_begins(mark, How.DRAWS)
     yield from range(mark + context.stream_offset, mark + YIELDED)
-    _end(mark)
+    activity_ends(mark, is_whole=False)
 
 
 async def hangs(mark: int) -> int:
-    _begin(mark, How.OK)
+    activity_begins(mark, How.OK)
     await asyncio.sleep(FAR_SECONDS)
-    return _end(mark)
+    return activity_ends(mark)
 
 
 async def deadly(mark: int) -> int:
-    _begin(mark, How.OK)
+    activity_begins(mark, How.OK)
     if STAGE.end_node():
         await asyncio.get_running_loop().create_future()
-    return _end(mark)
+    return activity_ends(mark)
 
 
-def _retry(how: How) -> Retry:
+def retry_of(how: How) -> Retry:
     return Retry(max_attempts=ATTEMPTS_MAX[how], initial_interval=0.2, backoff=2.0, jitter=0.2)
 
 
@@ -177,17 +193,38 @@ ACTIVITIES: dict[How, Activity[[int], int]] = {
     How.OK: Activity(ok, "ok", call_options(None, None, None)),
     How.SLOW: Activity(slow, "slow", call_options(None, None, None)),
     How.THREAD: Activity(thread, "thread", call_options(None, None, None)),
-    How.FLAKY: Activity(flaky, "flaky", call_options(_retry(How.FLAKY), None, None)),
-    How.BEATS: Activity(beats, "beats", call_options(_retry(How.BEATS), None, 5.0)),
-    How.FAILS: Activity(fails, "fails", call_options(_retry(How.FAILS), None, None)),
-    How.OVERDUE: Activity(overdue, "overdue", call_options(_retry(How.OVERDUE), 0.5, None)),
+    How.FLAKY: Activity(flaky, "flaky", call_options(retry_of(How.FLAKY), None, None)),
+    How.BEATS: Activity(beats, "beats", call_options(retry_of(How.BEATS), None, 5.0)),
+    How.FAILS: Activity(fails, "fails", call_options(retry_of(How.FAILS), None, None)),
+    How.OVERDUE: Activity(overdue, "overdue", call_options(retry_of(How.OVERDUE), 0.5, None)),
     How.SILENT: Activity(silent, "silent", call_options(None, None, 0.5)),
-    How.YIELDS: StreamActivity(yields, "yields", call_options(_retry(How.YIELDS), None, 5.0)),
+    How.YIELDS: StreamActivity(yields, "yields", call_options(retry_of(How.YIELDS), None, 5.0)),
     How.DRAWS: StreamActivity(draws, "draws", call_options(None, None, None)),
 }
+
+
+def deposit(db: Transaction, teller: str, mark: int) -> int:
+    """Fails on some attempts, after it has written."""
+    db.execute("create table if not exists deposit (teller text, mark integer)")
+    db.execute("insert into deposit values (?, ?)", (teller, mark))
+    if mark % 3 >= activity_context().attempt:
+        raise ValueError(mark)
+    return mark
+
+
+def balance(db: Transaction, teller: str) -> int:
+    ((total,),) = db.execute("select sum(mark) from deposit where teller = ?", (teller,))
+    return int(total)
+
+
 NARROW = Queue("narrow", concurrency=2, per_key=1, rate=Rate(4, per=3.0))
 SINGLE = Queue("single", concurrency=1)
 HANGS: Activity[[int], int] = Activity(hangs, "hangs", call_options(None, None, None))
+DEPOSIT: Activity[[str, int], int] = Activity(
+    deposit, "deposit", call_options(retry_of(How.FLAKY), None, None), is_transaction=True
+)
+IN_LINE = DEPOSIT.with_options(queue=SINGLE)
+BALANCE: Activity[[str], int] = Activity(balance, "balance", call_options(None, None, None), is_transaction=True)
 DEADLY: Activity[[int], int] = Activity(deadly, "deadly", call_options(None, None, None))
 
 
@@ -256,11 +293,15 @@ async def _rolled(mark: int) -> int:
 
 async def _child(step: Child) -> int:
     here, what = workflow_context(), Program(step.body, fails=step.fails)
+    child: Any = PROGRAM
+    arguments: tuple[Any, ...] = (what, 0)
+    if here.name == ERRAND.name:
+        child, arguments = ERRAND, (Errand(what),)
     if step.detached:
-        await PROGRAM.with_options(id=f"{here.instance_id}~{step.mark}.{here.run}").start(what, 0)
+        await child.with_options(id=f"{here.instance_id}~{step.mark}.{here.run}").start(*arguments)
         return 0
     try:
-        return await PROGRAM(what, 0) + 1
+        return int(await child(*arguments)) + 1
     except ChildWorkflowFailed:
         return -step.mark
 
@@ -364,6 +405,38 @@ async def program(what: Program, total: int) -> int:
 PROGRAM: Workflow[[Program, int], int] = Workflow(program, "program", STAGE)
 
 
+class Errand(msgspec.Struct, frozen=True):
+    """A program as other SDKs could perform it: one argument, and what earlier rounds gave."""
+
+    what: Program
+    total: int = 0
+
+
+async def errand(asked: Errand) -> int:
+    """Performs a program without what only Perdure's own workers can."""
+    what = asked.what
+    set_status(what.rounds)
+    total = asked.total + await perform(what.body)
+    if what.rounds > 1:
+        continue_as_new(Errand(Program(what.body, what.rounds - 1, what.fails), total), keep_events=True)
+    if what.fails:
+        raise ValueError("as the program says")
+    return total
+
+
+ERRAND: Workflow[[Errand], int] = Workflow(errand, "errand", STAGE)
+
+
+class PlainRun(Run):
+    """Code whose SDK takes nothing back that it has asked for in an earlier turn."""
+
+    __slots__ = ()
+
+    def _withdraw(self, number: int, action: Action) -> None:
+        if not self._sealed:
+            self._actions.pop(number, None)
+
+
 async def listener(ticks: int) -> list[int]:
     """Hears so many ticks; the first that come count."""
     heard = [int(await wait_for_event("tick", int)) for _ in range(ticks)]
@@ -396,9 +469,9 @@ async def desk(requests: int) -> list[int]:
 
 async def crowd(mark: int) -> int:
     """More calls and children than their queues have slots for."""
+    hows = (How.SLOW, How.FLAKY, How.SLOW, How.FLAKY, How.SLOW, How.YIELDS)
     calls = (
-        ACTIVITIES[(How.SLOW, How.FLAKY)[place % 2]].with_options(queue=NARROW, key=str(place % 3), priority=place)
-        for place in range(6)
+        ACTIVITIES[how].with_options(queue=NARROW, key=str(place % 3), priority=place) for place, how in enumerate(hows)
     )
     called = [call(mark + place) for place, call in enumerate(calls)]
     members = [MEMBER.with_options(queue=SINGLE)(mark + place) for place in (6, 7, 8)]
@@ -410,6 +483,22 @@ async def member(mark: int) -> int:
 
 
 MEMBER: Workflow[[int], int] = Workflow(member, "member", STAGE)
+
+
+async def teller(mark: int) -> int:
+    """What lies in the tables in the end, because each deposit happens once, is the sum of all."""
+    teller = workflow_context().instance_id
+    marks = range(mark, mark + 6)
+    await asyncio.gather(*(deposit(teller, one) for one, deposit in zip(marks, (DEPOSIT, IN_LINE) * 3, strict=True)))
+    return await BALANCE(teller)
+
+
+async def ticked(mark: int) -> int:
+    """What schedules start: it takes longer than the time between two ticks."""
+    return await ACTIVITIES[How.SLOW](mark)
+
+
+TICKED: Workflow[[int], int] = Workflow(ticked, "ticked", STAGE)
 
 
 async def killer(mark: int) -> int:
@@ -467,9 +556,13 @@ TROUBLED: dict[str, int] = {"steady": 3, "patient": 2, "lenient": 1, "late": 1}
 def definitions(*, good: bool) -> Definitions:
     """The code of a node. The bad version stalls where the good one would go on."""
     made = Definitions()
-    for activity in (*ACTIVITIES.values(), HANGS, DEADLY):
+    steps: tuple[Activity[..., Any], ...] = (DEPOSIT, BALANCE)
+    for activity in (*ACTIVITIES.values(), HANGS, DEADLY, *steps):
         made.add(activity)
     made.add(PROGRAM)
+    made.add(ERRAND)
+    made.add(Workflow(teller, "teller", STAGE))
+    made.add(TICKED)
     made.add(Workflow(crowd, "crowd", STAGE))
     made.add(MEMBER)
     made.add(Workflow(killer, "killer", STAGE))

@@ -117,7 +117,10 @@ class Stubs:
         strict: bool,
         accuse: Callable[[Exception], None],
         die: Callable[[], None],
+        carries: bool,
     ) -> None:
+        self._carries = carries
+        self._steps: dict[str, Activity[..., Any]] = {}
         self.definitions = Definitions()
         self._app = app
         self._clock = clock
@@ -128,10 +131,15 @@ class Stubs:
         self._stubs: dict[str, Stub] = {}
         self._calls: dict[str, dict[str, Call]] = {}
         for activity in real.activities.values():
-            self.definitions.add(self._recorded_activity(activity))
+            self.definitions.add(self._recorded(activity))
+            if activity.is_transaction:
+                self._steps[activity.name] = self._recorded_step(activity)
+                self._choose(activity.name)
         for versions in real.versions.values():
             for workflow in versions.values():
                 self.definitions.add(self._recorded_workflow(workflow))
+        for actor in real.actors.values():
+            self.definitions.add_actor(actor)
 
     def prefer(self, workflow: Workflow[..., Any]) -> None:
         """Let new runs take this version, whichever is the latest."""
@@ -141,9 +149,19 @@ class Stubs:
     def put(self, what: Stubbed | str, returns: Any, raises: Any, side_effect: Any) -> None:
         name = self._name(what)
         self._stubs[name] = Stub(name, returns, raises, side_effect)
+        self._choose(name)
 
     def remove(self, what: Stubbed | str) -> None:
-        self._stubs.pop(self._name(what), None)
+        name = self._name(what)
+        self._stubs.pop(name, None)
+        self._choose(name)
+
+    def _choose(self, name: str) -> None:
+        """A transaction runs in the store, unless a stub answers, who needs none, or the test has none."""
+        step = self._steps.get(name)
+        if step is not None:
+            runs = self._carries and not self._strict and name not in self._stubs
+            self.definitions.activities[name] = step if runs else self._recorded(step)
 
     def calls(self, what: Stubbed | str) -> list[Call]:
         return list(self._calls.get(self._name(what), {}).values())
@@ -160,12 +178,23 @@ class Stubs:
 
     # -- activities -------------------------------------------------------------------------------------------
 
-    def _recorded_activity(self, activity: Activity[..., Any]) -> Activity[..., Any]:
+    def _recorded(self, activity: Activity[..., Any]) -> Activity[..., Any]:
         twin = copy.copy(activity)
         twin.function = (
             self._recorded_items(activity) if isinstance(activity, StreamActivity) else self._recorded_call(activity)
         )
-        twin.is_async = True
+        twin.is_async, twin.is_transaction = True, False
+        return twin
+
+    def _recorded_step(self, activity: Activity[..., Any]) -> Activity[..., Any]:
+        twin = copy.copy(activity)
+
+        def recorded(db: Any, *args: Any, **kwargs: Any) -> Any:
+            with self._recording(activity, activity_context(), args, kwargs) as record:
+                record.result = activity.function(db, *args, **kwargs)
+                return record.result
+
+        twin.function = recorded
         return twin
 
     def _recorded_call(self, activity: Activity[..., Any]) -> Callable[..., Any]:
@@ -218,6 +247,11 @@ class Stubs:
         stub = self._stub_of(activity, args, kwargs)
         if stub is not None:
             return await stub.answer(key, attempt, args, kwargs)
+        if activity.is_transaction:
+            raise NotStubbed(
+                f'transaction {activity.name} needs a database; write perdure_app(app, store="sqlite"), or '
+                f"env.stub({activity.name}, returns=...)"
+            )
         if activity.is_async:
             return await activity.function(*args, **kwargs)
         return await asyncio.to_thread(activity.function, *args, **kwargs)

@@ -21,8 +21,9 @@ from perdure.testing.faults import Script
 from perdure.testing.inspection import inspect, replayed
 from perdure.testing.programs import How
 from perdure.testing.repertoire import ACTIVITIES, HANGS, STAGE
+from perdure.testing.scenario import Role, Scenario
 from perdure.testing.tape import Tape
-from perdure.testing.world import Role, Scenario, World
+from perdure.testing.world import World
 
 DEPTH_MAX = 3
 WAYS = (

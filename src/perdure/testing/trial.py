@@ -10,7 +10,7 @@ from perdure.testing.faults import Fault
 
 AWAIT = "await"
 """The kind of a moment at which an activity's code goes on."""
-WRITES = ("commit", "create", "deliver", "purge")
+WRITES = ("commit", "create", "deliver", "purge", "transact")
 """Operations of the store after which something is there that was not before."""
 ORDERS = 3
 """How many other orders of what is ready, and of mail, are tried."""
@@ -134,6 +134,6 @@ def _faults(moments: Sequence[tuple[int, Moment]]) -> list[Disturbance]:
 
 
 def _faults_at(kind: str) -> tuple[Fault, ...]:
-    if kind == "commit":
+    if kind in ("commit", "transact"):
         return Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.ANSWER_LOST
     return (Fault.CRASH_BEFORE, Fault.CRASH_AFTER) if kind in WRITES else (Fault.CRASH_BEFORE,)

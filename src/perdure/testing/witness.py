@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from perdure.clock import SECOND
 from perdure.engine.attempts import idempotency_key
 from perdure.engine.standstill import is_quarantined
 from perdure.history.events import (
@@ -30,7 +31,21 @@ from perdure.history.events import (
     decode_segment,
 )
 from perdure.history.options import Place, place_of
-from perdure.stores.contract import ADMITTED, FINISHED, QUEUED, Append, Creation, Lease, Outcome, Turn
+from perdure.stores.contract import (
+    ADMITTED,
+    FINISHED,
+    QUEUED,
+    Append,
+    Beat,
+    Creation,
+    Lease,
+    Notice,
+    OpenCall,
+    Outcome,
+    Report,
+    Touch,
+    Turn,
+)
 
 RESOLVES: dict[type, type] = {
     ActivityCompleted: ActivityScheduled,
@@ -81,16 +96,39 @@ class Record:
 
 
 class Witness:
-    """`violations` says in words what went wrong; nothing is raised, because the engine would swallow it."""
+    """`violations` says in words what went wrong; nothing is raised, because the engine would swallow it.
 
-    def __init__(self) -> None:
+    `now` is the store's clock, by which leases run out. `is_on_its_way` tells of a creation that a commit has asked for
+    under a lease whether it happens later, and `created` is called when it does. `hears` is called with each lease that
+    begins an epoch, and with the time at which the one before ran out, None if it was given back.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], int] = lambda: 0,
+        is_on_its_way: Callable[[Lease, Creation], bool] = lambda lease, creation: False,
+    ) -> None:
         self.violations: list[str] = []
         self.probes: Counter[str] = Counter()
         self.tracks: dict[str, Track] = {}
         self.records: dict[Run, Record] = {}
+        self.noticed: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
+        """By shard, the instance and event of each notice that a commit or purge has written."""
+        self._asked: dict[tuple[str, str], Creation] = {}
         self.scheduled: set[str] = set()
         self.settled: set[str] = set()
+        self.skew_max = SKEW_MAX
+        self._now = now
+        self._is_on_its_way = is_on_its_way
+        self.hears: Callable[[Lease, int | None], None] = lambda lease, ran_out: None
+        self.follows: list[Callable[[Turn], None]] = []
+        """Who else is told of each turn that was committed."""
         self._epochs: dict[int, int] = {}
+        self._owners: dict[int, str] = {}
+        self._ends: dict[int, int | None] = {}
+        self._freed: set[tuple[int, int]] = set()
+        self._homes: dict[str, int] = {}
+        self._claims: dict[tuple[str, str | None, int | None, int], int] = {}
         self._slots: dict[str, dict[int, Place]] = defaultdict(dict)
         self._permits: dict[str, list[int]] = defaultdict(list)
 
@@ -105,24 +143,74 @@ class Witness:
             if lease.epoch < known:
                 self.accuse(f"shard {lease.shard} was leased under epoch {lease.epoch} after epoch {known}")
             if lease.epoch > known:
-                self._forget_slots_of_calls()
+                self._begin_epoch(lease)
+            elif lease.owner != self._owners[lease.shard]:
+                owners = f"{self._owners[lease.shard]} and {lease.owner}"
+                self.accuse(f"shard {lease.shard} is leased to {owners} under epoch {lease.epoch}")
             self._epochs[lease.shard] = max(known, lease.epoch)
+            self._ends[lease.shard] = lease.until
 
-    def _forget_slots_of_calls(self) -> None:
+    def _begin_epoch(self, lease: Lease) -> None:
+        ends = self._ends.get(lease.shard)
+        if ends is not None and self._now() < ends:
+            text = f"{ends - self._now()} microseconds before the lease of {self._owners[lease.shard]} ran out"
+            self.accuse(f"shard {lease.shard} was leased to {lease.owner} {text}")
+        self._owners[lease.shard] = lease.owner
+        self.hears(lease, ends)
+        self._forget_slots_of_calls(lease.shard)
+
+    def beaten(self, beat: Beat) -> None:
+        """A node was told which of its leases hold."""
+        for lease in beat.held:
+            if not self.is_newest(lease):
+                self.accuse(
+                    f"a beat of {lease.owner} renewed epoch {lease.epoch} of shard {lease.shard}, which is over"
+                )
+            self._ends[lease.shard] = lease.until
+
+    def released(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            if self.is_newest(lease):
+                self._ends[lease.shard] = None
+
+    def expired(self, shards: Sequence[int]) -> None:
+        """The world itself has freed these."""
+        for shard in shards:
+            self._ends[shard] = None
+            self._freed.add((shard, self._epochs.get(shard, 0)))
+
+    def _forget_slots_of_calls(self, shard: int) -> None:
         """The attempts of the last owner are over; a call runs again once its slot is written anew, and one that is
         suspected of the owner's death may have to wait until after others."""
-        for held in self._slots.values():
-            for number in [number for number in held if number > 0]:
-                del held[number]
+        for id, held in self._slots.items():
+            if self._homes[id] == shard:
+                for number in [number for number in held if number > 0]:
+                    del held[number]
 
     def is_newest(self, lease: Lease) -> bool:
         return self._epochs.get(lease.shard) == lease.epoch
 
+    def is_kept(self, lease: Lease) -> bool:
+        """Whether nobody has taken the shard since, and the world has not freed it behind its owner's back."""
+        return self.is_newest(lease) and (lease.shard, lease.epoch) not in self._freed
+
+    def asked(self, creation: Creation) -> None:
+        """A store is asked for an instance; who asks may die before it is told that there is one."""
+        self._asked[creation.head.id, creation.head.execution] = creation
+
+    def is_stored(self, id: str) -> bool:
+        """Whether there is such an instance, of which somebody was told who is alive."""
+        if id not in self.tracks:
+            for creation in [creation for (asked, _), creation in self._asked.items() if asked == id]:
+                self.created(creation)
+        return id in self.tracks
+
     def created(self, creation: Creation) -> None:
         """An instance was created, or was there already by the same creation."""
         head = creation.head
+        self._asked.pop((head.id, head.execution), None)
         track = self.tracks.get(head.id)
-        if track is None or (track.finished and track.execution != head.execution):
+        if track is None or (track.finished and track.execution != head.execution and not creation.unique):
             self.tracks[head.id] = Track(head.execution, head.generation, 0)
             self.records.setdefault((head.id, head.execution, head.generation), Record(head.name, head.parent))
 
@@ -138,16 +226,47 @@ class Witness:
             self.accuse(f"a commit under epoch {lease.epoch} was taken after epoch {self._epochs[lease.shard]} began")
         for turn in written:
             self._turn(turn)
-        for turn in written:
-            for creation in turn.created:
-                self.created(creation)
+            for follow in self.follows:
+                follow(turn)
         self._count_slots()
+
+    def brought(self, lease: Lease, turns: Sequence[Turn], outcomes: Sequence[Outcome]) -> None:
+        """What turns have asked for, when those of all batches of their commit are written."""
+        for turn, outcome in zip(turns, outcomes, strict=True):
+            for creation in turn.created if outcome == Outcome.COMMITTED else ():
+                if not self._is_on_its_way(lease, creation):
+                    self.created(creation)
+
+    # -- claims ---------------------------------------------------------------------------------------------
+
+    def claimed(self, calls: Sequence[OpenCall], seconds: float) -> None:
+        """A node was given calls of any node's runs for so long."""
+        for call in calls:
+            address = (call.instance, call.execution, call.generation, call.wait.number)
+            if self._claims.get(address, 0) > self._now():
+                self.accuse(f"call {address} was claimed while another node has it")
+            self._claims[address] = self._now() + round(seconds * SECOND)
+            self.probes["call claimed"] += 1
+
+    def touched(self, touches: Sequence[Touch], alive: Sequence[bool], seconds: float) -> None:
+        for touch, lives in zip(touches, alive, strict=True):
+            if lives:
+                address = (touch.instance, touch.execution, touch.generation, touch.number)
+                self._claims[address] = self._now() + round(seconds * SECOND)
+
+    def reported(self, reports: Sequence[Report], outcomes: Sequence[Outcome]) -> None:
+        for told, outcome in zip(reports, outcomes, strict=True):
+            if told.token is not None and outcome == Outcome.COMMITTED:
+                mail = told.mail
+                self._claims.pop((mail.instance, mail.execution, mail.generation, told.number), None)
+                self.probes["claimed call reported"] += 1
 
     # -- queues ---------------------------------------------------------------------------------------------
 
     def _slots_of(self, turn: Turn) -> None:
         """What the turn takes and frees of slots, and the starts that it counts."""
         held = self._slots[turn.id]
+        self._homes[turn.id] = turn.shard
         for number in list(held) if turn.erase else turn.closed:
             held.pop(number, None)
         for wait in (*turn.changed, *turn.opened):
@@ -164,23 +283,25 @@ class Witness:
             self._permits[permit.queue].append(permit.at)
 
     def _count_slots(self) -> None:
-        """No queue has more slots taken, in all or of one key, nor more starts in any window, than its limits allow."""
+        """No queue has more slots taken, in all or of one key, nor more starts in any window, than its limits allow,
+        on all shards together."""
         places = [place for held in self._slots.values() for place in held.values()]
         in_all = Counter(place.queue for place in places)
         of_key = Counter((place.queue, place.key) for place in places)
         for place in places:
-            limits, taken, keyed = place.limits, in_all[place.queue], of_key[place.queue, place.key]
+            queue, limits = place.queue, place.limits
+            taken, keyed = in_all[queue], of_key[queue, place.key]
             if limits.concurrency is not None and taken > limits.concurrency:
                 self.accuse(f"queue {place.queue} has {taken} slots taken of {limits.concurrency}")
             if limits.per_key is not None and keyed > limits.per_key:
                 self.accuse(f"queue {place.queue} has {keyed} slots taken of {limits.per_key} of key {place.key!r}")
             if limits.rate is not None:
-                self._count_starts(place.queue, limits.rate, limits.per)
+                self._count_starts(queue, limits.rate, limits.per)
 
     def _count_starts(self, queue: str, rate: int, per: int) -> None:
         starts = sorted(self._permits[queue])
         for first, beyond in zip(starts, starts[rate:], strict=False):
-            if beyond < first + per - SKEW_MAX:
+            if beyond < first + per - self.skew_max:
                 self.accuse(f"queue {queue} let {rate + 1} start within {beyond - first} of {per} microseconds")
 
     def appended(self, lease: Lease, appends: Sequence[Append], outcomes: Sequence[Outcome]) -> None:
@@ -205,9 +326,17 @@ class Witness:
 
     # -- one turn -------------------------------------------------------------------------------------------
 
+    def purged_told(self, shard: int, gone: Sequence[Notice], ids: Sequence[str]) -> None:
+        self.purged(ids)
+        self.noticed[shard] += [(notice.instance, notice.event) for notice in gone if notice.instance in ids]
+
     def _turn(self, turn: Turn) -> None:
+        self.noticed[turn.shard] += [(notice.instance, notice.event) for notice in turn.notices]
         if turn.expected is None:
             self._begin(turn)
+        asked = self._asked.get((turn.id, turn.execution))
+        if asked is not None:
+            self.created(asked)
         track = self.tracks.get(turn.id)
         if track is None:
             self.accuse(f"a turn of {turn.id} was committed though nobody created it")
