@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from servers.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WORKERS = 4
@@ -23,7 +24,7 @@ SECONDS = 30.0
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """Where the application listens. Its processes end with the test."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "fastapi_app:web", "--app-dir", str(EXAMPLES)]
     command += [
         "--host",
@@ -56,6 +57,7 @@ def address(tmp_path: Path) -> Iterator[str]:
             print(log.read_text())
 
 
+@pytest.mark.long
 def test_four_processes_serve_one_file_and_one_takes_over_when_the_owner_is_killed(address: str) -> None:
     async def scenario() -> None:
         no_reuse = httpx.Limits(max_keepalive_connections=0)
@@ -137,12 +139,6 @@ async def _until(true: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(SECONDS):
         while not await true():
             await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _kill_group(leader: int) -> None:
