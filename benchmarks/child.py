@@ -1,6 +1,8 @@
 """One scenario on one engine in this process; prints its sample as one line of JSON.
 
-python -m benchmarks.child SCENARIO floor|perdure FOLDER [--quick]
+python -m benchmarks.child SCENARIO floor|perdure FOLDER|URL [--quick]
+
+A folder gets a store of SQLite; a URL is that of the store itself.
 """
 
 import asyncio
@@ -18,11 +20,11 @@ from benchmarks.size import FULL, QUICK
 LEFT_HELD = "hold"
 
 
-def main(scenario: str, subject: str, folder: str, *options: str) -> None:
+def main(scenario: str, subject: str, place: str, *options: str) -> None:
     size = QUICK if "--quick" in options else FULL
     if scenario != LEFT_HELD:
         GATE.open()
-    asyncio.run(_measure(scenario, _opened(subject, Path(folder)), size))
+    asyncio.run(_measure(scenario, _opened(subject, place), size))
 
 
 async def _measure(scenario: str, engine: AbstractAsyncContextManager[Any], size: Any) -> None:
@@ -33,13 +35,13 @@ async def _measure(scenario: str, engine: AbstractAsyncContextManager[Any], size
             await asyncio.Event().wait()
 
 
-def _opened(subject: str, folder: Path) -> AbstractAsyncContextManager[Any]:
+def _opened(subject: str, place: str) -> AbstractAsyncContextManager[Any]:
     if subject == "floor":
         from benchmarks import floor
 
-        return floor.opened(folder)
+        return floor.opened(Path(place))
     # Set before the import, because the app reads its store's address as it is made.
-    os.environ["PERDURE_STORE"] = f"sqlite:///{folder / 'bench.db'}"
+    os.environ["PERDURE_STORE"] = place if "://" in place else f"sqlite:///{Path(place) / 'bench.db'}"
     from benchmarks import engine
 
     return engine.opened()

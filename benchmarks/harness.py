@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import actors, cluster
 from benchmarks.place import drop_cached_pages
 from benchmarks.size import QUICK, Size
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600.0
+BOUNDS = {**actors.BOUNDS, **cluster.BOUNDS}
+END_SECONDS = 60.0
+"""What a process that took too long has to end the processes that it started."""
 IMPORT = """
 import sys, time
 before = set(sys.modules)
@@ -33,7 +37,7 @@ print(json.dumps({"wall_s": spent, "others": sorted(loaded - sys.stdlib_module_n
 
 
 class MeasurementFailed(Exception):
-    """A measuring process ended with an error, printed nothing, or took longer than LIMIT seconds."""
+    """A measuring process ended with an error, printed nothing, or took longer than its bound, else LIMIT seconds."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ PLANS = (
     Plan("one_at_1", BOTH),
     Plan("one_at_100", BOTH),
     Plan("one_at_1000", BOTH),
+    Plan("tuned", BOTH),
     Plan("sequences", BOTH),
     Plan("lone", BOTH),
     Plan("stream"),
@@ -71,7 +76,41 @@ PLANS = (
     Plan("sleepers", most_rounds=1),
     Plan("import", most_rounds=1),
     Plan("idle", most_rounds=3),
+    Plan("served", BOTH),
+    Plan("connected", most_rounds=3),
+    Plan("remote_worker", most_rounds=3),
+    Plan("actor_call"),
+    Plan("actors", most_rounds=1),
+    Plan("spread", most_rounds=3),
+    Plan("topic_start", most_rounds=3),
+    Plan("state", most_rounds=3),
+    Plan("metrics", most_rounds=3),
+    Plan("agents", most_rounds=3),
+    Plan("traces", most_rounds=3),
+    Plan("postgres", most_rounds=3),
+    Plan("valkey", most_rounds=3),
+    Plan("mariadb", most_rounds=3),
+    Plan("commit", most_rounds=3),
+    Plan("takeover", most_rounds=1),
+    Plan("two_nodes", most_rounds=3),
+    Plan("idle_nodes", most_rounds=1),
+    Plan("filled", most_rounds=1),
+    Plan("sleeping_nodes", most_rounds=1),
 )
+OTHER_PROGRAMS = {
+    "served": ("benchmarks.server", "workflows"),
+    "connected": ("benchmarks.server", "workers"),
+    "remote_worker": ("benchmarks.remote_worker",),
+    "spread": ("benchmarks.spread",),
+    "topic_start": ("benchmarks.topics", "started"),
+    "state": ("benchmarks.state",),
+    "metrics": ("benchmarks.watched", "metrics"),
+    "agents": ("benchmarks.agents", "agents"),
+    "traces": ("benchmarks.watched", "traces"),
+    **{scenario: ("benchmarks.actors", scenario) for scenario in actors.BOUNDS},
+    **{scenario: ("benchmarks.cluster", scenario) for scenario in cluster.BOUNDS},
+}
+"""Scenarios of several processes, each with the program that starts them, and its first arguments."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +145,9 @@ class Harness:
                     return self._resume(folder)
                 case "gate":
                     return self._gate(folder)
+                case _ if scenario in OTHER_PROGRAMS:
+                    program = self._program(*OTHER_PROGRAMS[scenario], subject, str(folder))
+                    return self._finished(program, BOUNDS.get(scenario, LIMIT) + END_SECONDS)
                 case _:
                     return self._finished(self._child(scenario, subject, folder))
 
@@ -151,7 +193,10 @@ class Harness:
     def _child(
         self, scenario: str, subject: str, folder: Path, errors: int | None = subprocess.PIPE
     ) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "benchmarks.child", scenario, subject, str(folder)]
+        return self._program("benchmarks.child", scenario, subject, str(folder), errors=errors)
+
+    def _program(self, *words: str, errors: int | None = subprocess.PIPE) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", *words]
         return self._process([*command, "--quick"] if self.size is QUICK else command, errors)
 
     def _process(
@@ -162,16 +207,23 @@ class Harness:
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors, env=surroundings)
 
-    def _finished(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+    def _finished(self, process: subprocess.Popen[str], limit: float = LIMIT) -> dict[str, Any]:
         with process:
             try:
-                output, errors = process.communicate(timeout=LIMIT)
+                output, errors = process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
-                process.kill()
-                raise MeasurementFailed(f"still running after {LIMIT:.0f} s") from None
+                self._ended(process)
+                raise MeasurementFailed(f"still running after {limit:.0f} s") from None
         if process.returncode or not output:
             raise MeasurementFailed(f"exit code {process.returncode}: {_last_lines(errors)}")
         return _sample_in(output.splitlines()[0])
+
+    def _ended(self, process: subprocess.Popen[str]) -> None:
+        process.terminate()
+        try:
+            process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """What is measured inside one fresh process: each scenario does its work once and returns one sample."""
 
 import asyncio
+import gc
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -34,8 +35,16 @@ async def one_at(concurrency: int, subject: Subject, size: Size) -> Sample:
     count = size.one_by_one if concurrency == 1 else size.crowd
     await _warm_up(subject, size)
     with Meter() as meter:
-        await _each(count, concurrency, lambda number: subject.run("one", f"one-{number}", ORDER))
+        await each(count, concurrency, lambda number: subject.run("one", f"one-{number}", ORDER))
     return meter.each(count)
+
+
+async def tuned(subject: Subject, size: Size) -> Sample:
+    """A thousand at once in a program that tunes the collector as docs/howto/collector.md shows; per workflow."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    return await one_at(1_000, subject, size)
 
 
 async def sequences(subject: Subject, size: Size) -> Sample:
@@ -109,14 +118,14 @@ async def fan_out(subject: Subject, size: Size) -> Sample:
 
 async def hold(subject: Starter, size: Size) -> Sample:
     """Start workflows whose second activity never ends; all of them are in it when this returns."""
-    await _each(size.in_flight, STARTERS, lambda number: subject.start("in_flight", f"held-{number}", number))
+    await each(size.in_flight, STARTERS, lambda number: subject.start("in_flight", f"held-{number}", number))
     await GATE.everyone(size.in_flight, PATIENCE)
     return {"count": size.in_flight}
 
 
 async def leave(subject: Starter, size: Size) -> Sample:
     """Start workflows that wait for what never comes, behind two activities; all of them are there."""
-    await _each(size.in_flight, STARTERS, lambda number: subject.start("unfinished", f"left-{number}", number))
+    await each(size.in_flight, STARTERS, lambda number: subject.start("unfinished", f"left-{number}", number))
     await GATE.everyone(size.in_flight, PATIENCE)
     return {"count": size.in_flight}
 
@@ -133,13 +142,13 @@ async def sleepers(subject: Starter, size: Size) -> Sample:
     """Very many workflows asleep, of which some then fall due at a steady rate; memory, and lateness."""
     far = time.time() + FAR_AHEAD
     with Meter() as starting:
-        await _each(
+        await each(
             size.asleep - size.falling_due, STARTERS, lambda number: subject.start("sleeper", f"far-{number}", far)
         )
     lead = 2 * starting.wall * size.falling_due / (size.asleep - size.falling_due) + size.settle + 5
     first = time.time() + lead
     due = [first + number / size.due_per_second for number in range(size.falling_due)]
-    await _each(size.falling_due, STARTERS, lambda number: subject.start("sleeper", f"near-{number}", due[number]))
+    await each(size.falling_due, STARTERS, lambda number: subject.start("sleeper", f"near-{number}", due[number]))
     await asyncio.sleep(size.settle)
     asleep_mb = resident_mb()
     if time.time() > first or LATENESS.seconds:
@@ -169,11 +178,11 @@ async def _warm_up(subject: Subject, size: Size) -> None:
     Because first calls import and prepare, and because until its first checkpoint the store's log grows,
     which costs the kernel more than writing over it: without this, early steps look dear and hide a growth.
     """
-    await _each(size.warm_up, 50, lambda number: subject.run("one", f"warm-{number}", ORDER))
+    await each(size.warm_up, 50, lambda number: subject.run("one", f"warm-{number}", ORDER))
     await subject.run("long_run", "warm-long", size.warm_up_steps)
 
 
-async def _each(count: int, concurrency: int, act: Callable[[int], Awaitable[Any]]) -> None:
+async def each(count: int, concurrency: int, act: Callable[[int], Awaitable[Any]]) -> None:
     """Await `act` of every number below `count`, `concurrency` of them at a time."""
     numbers = iter(range(count))
 
@@ -208,6 +217,6 @@ IN_PROCESS: dict[str, Callable[[Any, Size], Awaitable[Sample]]] = {
     "one_at_1000": partial(one_at, 1_000),
     **{
         scenario.__name__: scenario
-        for scenario in (sequences, lone, stream, long_run, wide_run, fan_out, hold, leave, wake, sleepers, idle)
+        for scenario in (tuned, sequences, lone, stream, long_run, wide_run, fan_out, hold, leave, wake, sleepers, idle)
     },
 }

@@ -11,6 +11,7 @@ class Size:
     warm_up_steps: int = 1_000
     one_by_one: int = 500
     crowd: int = 10_000
+    served: int = 3_000
     sequences: int = 100
     steps: int = 100
     lone_steps: int = 300
@@ -29,12 +30,23 @@ class Size:
     due_per_second: int = 1_000
     settle: float = 5.0
     imports: int = 10
+    peer_crowd: int = 2_000
+    commits: int = 500
+    taken_over: int = 10_000
+    nodes: tuple[int, ...] = (1, 4, 16)
+    quiet: float = 10.0
+    stored: int = 1_000_000
+    values: int = 10_000
+    state_repeats: int = 3
+    active: int = 1_000
+    active_rounds: int = 5
 
 
 FULL = Size()
 QUICK = Size(
     one_by_one=100,
     crowd=2_000,
+    served=800,
     steps=20,
     lone_repeats=1,
     stream_repeats=2,
@@ -47,4 +59,12 @@ QUICK = Size(
     falling_due=4_000,
     settle=2.0,
     imports=3,
+    peer_crowd=300,
+    commits=200,
+    taken_over=500,
+    nodes=(1, 4),
+    quiet=4.0,
+    stored=20_000,
+    values=1_000,
+    state_repeats=2,
 )

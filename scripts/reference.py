@@ -18,8 +18,12 @@ from types import ModuleType
 from typing import Any
 
 import perdure
-from perdure import app, errors, testing
+from perdure import errors, testing
+from perdure.app import settings
+from perdure.engine.diagnosis import causes
 from perdure.history import actions, events
+from perdure.remote.exposition import families
+from perdure.remote.exposition.page import MetricsPage
 from perdure.sdk import context, determinism, frames, generator, schedules
 from perdure.stores import contract
 
@@ -35,6 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("workflow_context", "activity_context", "Saga"),
     ),
     "What you are shown": ("InstanceState", "Status", "Explanation"),
+    "Logs and traces": ("setup_logging", "LogContext", "Tracing"),
     "Debugging": ("Debugger",),
     "Generator style": ("WorkflowContext", "when_all", "when_any"),
 }
@@ -42,13 +47,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 RETURNED: dict[str, tuple[type, ...]] = {
     "Schedules": (schedules.Scheduling,),
+    "App and client": (MetricsPage,),
     "Debugging": (frames.LiveTask, frames.Frame),
     "In workflow and activity code": (context.WorkflowInfo, context.ActivityInfo),
     "Generator style": (generator.DurableTask,),
 }
 """Classes that are met but not imported."""
 
-MADE_BY_USERS = ("App", "Client", "Saga", "Environment", "Debugger")
+MADE_BY_USERS = ("Tracing", "App", "Client", "Saga", "Environment", "Debugger")
 """Classes whose constructor users call."""
 
 FOR_THE_ENGINE = {
@@ -62,10 +68,35 @@ FOR_THE_ENGINE = {
         "Client.fresh_key",
         "Client.app",
     ),
-    *("Workflow.main", "Workflow.fingerprint", "ActivityInfo.cancel", "DurableTask.task"),
+    *(
+        "Tracing.begin",
+        "Tracing.ended",
+        "Workflow.main",
+        "Workflow.fingerprint",
+        "ActivityInfo.cancel",
+        "ActivityInfo.log_fields",
+        "DurableTask.task",
+    ),
 }
 """Public in Python's sense, and not meant for users."""
 
+CONTRACT_PARTS = (
+    "bounds",
+    "instances",
+    "waits",
+    "mail",
+    "creations",
+    "nodes",
+    "turns",
+    "store",
+    "leases",
+    "wake",
+    "engine",
+    "notices",
+    "moving",
+    "inspection",
+)
+"""Modules of the contract of stores, in the order in which they are read."""
 BOUND_ENDINGS = ("_MAX", "_MIN", "_SECONDS", "_PAGE", "_ROUND", "_BATCH")
 """How the names of bounds end."""
 
@@ -82,7 +113,7 @@ def main(arguments: list[str]) -> int:
             continue
         stale.append(name)
         if arguments != ["--check"]:
-            PLACE.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     is_check = arguments == ["--check"]
     print(f"{'stale' if is_check else 'written'}: {', '.join(stale)}" if stale else "up to date")
@@ -98,12 +129,32 @@ def pages() -> dict[str, str]:
         "store.md": _page("The store contract", _store()),
         "lint.md": _page("Rules of the lint", _lint()),
         "bounds.md": _page("Bounds", _bounds()),
+        "metrics.md": _page("Metrics", _metrics()),
+        "../operations/troubleshooting.md": _page("Why does it not go on?", _troubleshooting()),
     }
 
 
 def _page(title: str, lines: Iterator[str]) -> str:
     text = "\n\n".join([f"# {title}", NOTICE, *filter(None, lines)])
     return text.rstrip() + "\n"
+
+
+# -- metrics.md ------------------------------------------------------------------------------------
+
+
+def _metrics() -> Iterator[str]:
+    yield "How they are scraped, a dashboard and alerts: [monitoring](../operations/monitoring.md)."
+    rows = [
+        (
+            ", ".join(f"`{name}`" for name in families.sample_names(family)),
+            "counter" if family.kind is families.Kind.UNTYPED else str(family.kind),
+            ", ".join(f"`{label}`" for label in family.all_labels),
+            family.help,
+        )
+        for family in families.FAMILIES
+    ]
+    yield _table(("metric", "kind", "labels", "what it is"), rows)
+    yield "Beside these: `process_*`, of the process as a whole, as prometheus-client has them."
 
 
 # -- api.md ----------------------------------------------------------------------------------------
@@ -126,9 +177,9 @@ def _api() -> Iterator[str]:
     for name in testing.__all__:
         yield from _described(name, getattr(testing, name))
     yield "## Settings of an App"
-    defaults = [(f"`{name}`", f"`{value}`") for name, value in app.SETTINGS.items()]
+    defaults = [(f"`{name}`", f"`{value}`") for name, value in settings.SETTINGS.items()]
     yield _table(("setting", "default"), defaults)
-    yield _documented(app)["SETTINGS"]
+    yield _documented(settings)["SETTINGS"]
 
 
 def _further() -> tuple[str, ...]:
@@ -271,7 +322,8 @@ def _record(cls: type, depth: int = 3) -> Iterator[str]:
 
 def _store() -> Iterator[str]:
     yield _doc(contract)
-    told = _documented(contract)
+    parts = [importlib.import_module(f"{contract.__name__}.{part}") for part in CONTRACT_PARTS]
+    told = {name: text for part in parts for name, text in _documented(part).items()}
     yield "## Bounds and marks"
     constants = [name for name in told if name.isupper()]
     yield _table(
@@ -280,7 +332,7 @@ def _store() -> Iterator[str]:
     )
     for title, wanted in (("Records", False), ("Protocols", True)):
         yield f"## {title}"
-        for cls in _classes(contract):
+        for cls in (cls for part in parts for cls in _classes(part)):
             if getattr(cls, "_is_protocol", False) is wanted:
                 yield from _contract_class(cls)
 
@@ -302,6 +354,45 @@ def _contract_class(cls: type) -> Iterator[str]:
 def _classes(module: ModuleType) -> list[type]:
     found = [thing for thing in vars(module).values() if isinstance(thing, type)]
     return [cls for cls in found if cls.__module__ == module.__name__]
+
+
+# -- operations/troubleshooting.md ------------------------------------------------------------------
+
+
+def _troubleshooting() -> Iterator[str]:
+    yield (
+        "`perdure explain ID` says in one sentence why an instance is not finished, since when, what happens by\n"
+        "itself, and the command that moves it. [How to use it](../howto/explain.md)."
+    )
+    yield (
+        "Each cause that it can tell is below, by its id. Words in braces are those of the case; words in capitals in\n"
+        "a command are filled in by `explain`."
+    )
+    for title, which in (("Something is wrong", False), ("Nothing is wrong", True)):
+        yield f"## {title}"
+        rows = [cause for cause in causes.CAUSES.values() if cause.is_normal is which]
+        yield _table(("cause", "what it is"), [(f"[`{cause.id}`](#{_anchor(cause)})", cause.title) for cause in rows])
+        for cause in rows:
+            yield from _cause(cause)
+
+
+def _anchor(cause: causes.Cause) -> str:
+    return re.sub(r"[^\w\- ]", "", _heading(cause).lower()).replace(" ", "-")
+
+
+def _heading(cause: causes.Cause) -> str:
+    return f"{cause.title} (`{cause.id}`)"
+
+
+def _cause(cause: causes.Cause) -> Iterator[str]:
+    yield f"### {_heading(cause)}"
+    sentence = re.sub(r"(?<=[\w}])\{\w+\}", "", cause.sentence)  # because what not every case has stands beside a word
+    yield f"> {sentence.replace('{who}', 'checkout order-1')}."
+    next = "that depends on the case, and `explain` tells it" if cause.next == "{next}" else cause.next
+    told = [f"- **Why**: {cause.why}", f"- **Next**: {next}"]
+    if cause.command is not None:
+        told.append(f"- **What moves it**: `{cause.command}`")
+    yield "\n".join([*told, f"- **How to prevent it**: {cause.prevent}"])
 
 
 # -- lint.md ---------------------------------------------------------------------------------------
@@ -371,12 +462,17 @@ def _fields(cls: type) -> str:
     told = _documented_in(node)
     fields = {ast.unparse(field.target): field for field in node.body if isinstance(field, ast.AnnAssign)}
     rows = [
-        (f"`{name}`", f"`{ast.unparse(field.annotation)}`", _default(field), _one_line(told.get(name, "")))
+        (f"`{name}`", f"`{_annotated(field.annotation)}`", _default(field), _one_line(told.get(name, "")))
         for name, field in fields.items()
     ]
     if not any(row[3] for row in rows):
         return _table(("field", "type", "default"), [row[:3] for row in rows])
     return _table(("field", "type", "default", "what"), rows)
+
+
+def _annotated(annotation: ast.expr) -> str:
+    """A type as it reads, also where it is a text because it comes later in the module."""
+    return str(annotation.value) if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
 
 
 def _default(field: ast.AnnAssign) -> str:

@@ -19,6 +19,10 @@ home = pathlib.Path(perdure.__file__).parent
 assert home.is_relative_to(sys.argv[1]), f"imported {home}, not the wheel"
 assert (home / "py.typed").exists(), "the wheel lacks py.typed"
 assert (home.parent / "perdure_pytest.py").exists(), "the wheel lacks the pytest plugin"
+assert (home / "remote" / "wire" / "messages.binpb").exists(), "the wheel lacks the messages of the wire"
+ui = home / "remote" / "dashboard"
+assert (ui / "templates" / "base.html").exists(), "the wheel lacks the pages of the dashboard"
+assert (ui / "static" / "htmx.min.js").exists(), "the wheel lacks what the dashboard serves"
 print("the wheel imports with", sorted(d.name for d in pathlib.Path(sys.argv[1]).glob("*.dist-info")))
 """
 
