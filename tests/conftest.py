@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-SCENARIO_SECONDS = 30.0
+SCENARIO_SECONDS = 50.0
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 
 

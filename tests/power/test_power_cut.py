@@ -13,6 +13,8 @@ from tests.power.trace import Answered, Deleted, Fact, Synced, Trace, Truncated,
 from tests.power.trial import KEPT_TRACES, describe, failures, judged, record, replay_command
 from tests.power.verdict import FILE
 
+pytestmark = pytest.mark.long
+
 POINTS = 24
 LOG = FILE + "-wal"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from perdure import Client
 from perdure.errors import StoreCorrupt
-from perdure.sdk.client import State
+from perdure.sdk.snapshot import State
 from perdure.stores.contract import Status
 from tests.power.trace import Fact
 from tests.power.workload import app, buy, give_address, is_secretive, price

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from perdure import App, wait_for_event
-from perdure.sdk.client import Handle
+from perdure.sdk.handle import Handle
 from perdure.stores.contract import EngineStore
 from perdure.stores.sql.sqlite import open_store
 from tests.power.trace import Answered, Fact
