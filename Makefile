@@ -5,6 +5,7 @@ SEEDS ?= 100000
 FUZZ_SECONDS ?= 300
 CHAOS_SEEDS ?= 60
 CHAOS_SECONDS ?= 60
+FRESH_SEEDS ?= 100
 
 # Whatever the machine says: the tests start hundreds of Pythons, and each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,7 +60,9 @@ chaos: .venv/.installed  ## real nodes and stores, killed and cut off, CHAOS_SEE
 ci: .venv/.installed  ## the long suites, each with its budget (.ci/budgets.toml)
 	@.venv/bin/python scripts/suites.py ci
 
-soak: chaos  ## hours of chaos, and of the simulator over SEEDS=100000 seeds, of one engine and of clusters
+soak: chaos  ## hours of chaos, of fuzzing with fresh seeds, and of the simulator over SEEDS=100000 seeds
+	.venv/bin/python -m tests.fuzz.http_api --fresh $(FRESH_SEEDS)
+	.venv/bin/python -m tests.fuzz.grpc_api --fresh $(FRESH_SEEDS)
 	.venv/bin/python -m perdure.testing.simulate --seeds $(SEEDS)
 	.venv/bin/python -m perdure.testing.simulate --cluster --seeds $(SEEDS)
 	PERDURE_MESSAGES=1000000 .venv/bin/python -m pytest -q -m long tests/engine/test_topic_kill.py

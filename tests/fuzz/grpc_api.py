@@ -1,6 +1,7 @@
 """Fuzzes the gRPC port: damaged messages of every call to a real server, while the worker of another app goes on.
 
-    python -m tests.fuzz.grpc_api                   every kept seed, and then a fresh one
+    python -m tests.fuzz.grpc_api                   the kept seeds, which are those of CI
+    python -m tests.fuzz.grpc_api --fresh 100       and as many that nobody has tried: `make soak` does
     python -m tests.fuzz.grpc_api --seed 7 --messages 5000
 
 A seed that fails is printed; add it to seeds/grpc_api.txt, so that it is run ever after. Exit code 0: nothing is wrong.
@@ -81,9 +82,10 @@ class Unclean(AssertionError):
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.grpc_api", description="Fuzzes the gRPC port.")
     parser.add_argument("--seed", type=int, action="append", help="this one alone (may be given again)")
+    parser.add_argument("--fresh", type=int, default=0, help="how many new ones after the kept ones")
     parser.add_argument("--messages", type=int, default=MESSAGES)
     given = parser.parse_args(arguments)
-    for seed in given.seed or [*kept_seeds(), secrets.randbelow(2**32)]:
+    for seed in given.seed or [*kept_seeds(), *(secrets.randbelow(2**32) for _ in range(given.fresh))]:
         print(f"seed {seed}", flush=True)
         try:
             print(fuzz(seed, given.messages), flush=True)

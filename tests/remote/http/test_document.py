@@ -88,3 +88,9 @@ def test_every_status_that_an_error_has_is_described_somewhere():
         error = kind("x", [ValueError()]) if issubclass(kind, ExceptionGroup) else kind.__new__(kind)
         error.instance_id = "a"  # because those whose maker wants more are made without it
         assert fault_of(error, "ERR").status in described, kind
+
+
+def test_a_path_with_parameters_may_lead_nowhere_and_the_document_says_so():
+    for path, methods in document(POLICY)["paths"].items():
+        for operation in methods.values():
+            assert "404" in operation["responses"] or "{" not in path

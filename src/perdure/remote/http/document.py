@@ -79,7 +79,9 @@ def _responses(operation: Operation) -> dict[str, Any]:
     if operation.shape:
         success["content"] = {operation.media: {"schema": _reference(operation.shape)}}
     empty = {"204": {"description": HTTPStatus(204).phrase}} if operation.empty else {}
-    statuses = sorted({*FAULTS_OF_ALL, *operation.faults})
+    # a path whose parameter is empty, or cut off by a character that was to be escaped, is no operation's
+    unrouted = (404,) if "{" in operation.path else ()
+    statuses = sorted({*FAULTS_OF_ALL, *operation.faults, *unrouted})
     return {str(operation.success): success, **empty, **{str(status): _fault(status) for status in statuses}}
 
 
