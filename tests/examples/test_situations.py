@@ -61,7 +61,7 @@ SAYS = {
         """,
     "queues": """
         sent 35
-        at once: 4 and of acme: 2
+        never more at once than 4: True and of acme than 2: True
         {'charged order 7'} by 1
         """,
     "saga": """

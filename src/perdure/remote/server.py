@@ -91,23 +91,26 @@ class Server:
             self.hosted.watch(self.failed)
             bounds = Bounds(self._settings.streams_max, self._settings.items_per_stream_max)
             await self._inner.open(table_of(self.hosted, runtime, bounds), self._settings.drain_seconds)
-            for listener in self._settings.listeners:
-                if listener.app_url is not None:
-                    channel = AppCalls if listener.app_url.startswith(f"{GRPC}:") else AppChannel
-                    self.hosted.reach(listener.app_id, channel(listener.app_url, os.environ.get(TOKEN_VARIABLE)))
-                elif self.hosted.resources_of(listener.app_id).subscriptions:
-                    log.warning(
-                        "the subscriptions in the resource files of app %s go nowhere: its program listens on no port "
-                        "that this server knows; give --app-port, and --app-protocol http or grpc",
-                        listener.app_id,
-                    )
             for port in self._ports:
                 await port.open(table_of(self.hosted, runtime, bounds), self._settings)
             self.hosted.listens([door for port in self._ports for door in port.doors])
+            self._reach_programs()  # now, because a program that is called calls this server in turn
             self._is_open = True
         except BaseException:
             await self.close()
             raise
+
+    def _reach_programs(self) -> None:
+        for listener in self._settings.listeners:
+            if listener.app_url is not None:
+                channel = AppCalls if listener.app_url.startswith(f"{GRPC}:") else AppChannel
+                self.hosted.reach(listener.app_id, channel(listener.app_url, os.environ.get(TOKEN_VARIABLE)))
+            elif self.hosted.resources_of(listener.app_id).subscriptions:
+                log.warning(
+                    "the subscriptions in the resource files of app %s go nowhere: its program listens on no port "
+                    "that this server knows; give --app-port, and --app-protocol http or grpc",
+                    listener.app_id,
+                )
 
     def failed(self, why: BaseException) -> None:
         """Part of it has ended for good; the first reason counts."""

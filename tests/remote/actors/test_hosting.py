@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 
 import httpx
@@ -21,6 +22,7 @@ from perdure.remote.actors import http_host
 from perdure.remote.actors.actors import AppActors
 from perdure.remote.actors.host import entity_of
 from perdure.remote.actors.operations import Method, read_operation, write_operation
+from perdure.remote.hosted import Hosted
 from perdure.remote.http.listener import HttpListener
 from perdure.remote.server import Server
 from perdure.remote.settings import Listener, ServerSettings
@@ -161,6 +163,23 @@ def test_what_a_program_has_in_memory_of_a_turn_that_was_not_written_is_put_away
     program = Program()
     assert run(lambda: _killed_in_a_turn(url, program)) == 8
     assert program.asked.count("Add a") == 4  # the turn that was not written was taken again
+
+
+def test_a_program_is_called_only_when_the_server_listens_because_it_calls_back(run, url, monkeypatch):
+    reach, reached = Hosted.reach, []
+
+    def reach_what_can_call(self, app, channel):
+        with socket.create_connection(("127.0.0.1", int(self.doors[-1].rpartition(":")[2])), timeout=5):
+            reached.append(app)
+        reach(self, app, channel)
+
+    async def scenario():
+        monkeypatch.setattr(Hosted, "reach", reach_what_can_call)
+        async with hosted(url, Program()) as browser:
+            assert await add(browser, "a", 5) == 5
+
+    run(scenario)
+    assert reached == ["desk"]
 
 
 def test_without_putting_it_away_the_turn_counts_twice(run, url, monkeypatch):
