@@ -11,6 +11,7 @@ from pydantic_ai.models.function import AgentInfo
 
 from perdure import App, WorkflowFailed
 from perdure.agents import DurableAgent
+from perdure.events import EntityCalled
 from tests.agents.scripts import Ledger, plain, says, scripted
 
 ledger = Ledger()
@@ -120,6 +121,22 @@ def test_a_run_that_fails_adds_nothing_and_the_next_one_goes_on(perdure_app):
         with pytest.raises(WorkflowFailed):
             await (await teller.start("fail", session="rough")).result()
         assert await (await teller.start("b", session="rough")).result() == "a b"
+
+    env.run(scenario())
+
+
+def test_a_run_that_is_terminated_while_it_adds_its_chapter_takes_nothing_from_the_next(perdure_app):
+    env = perdure_app(app)
+    ledger.clear()
+
+    async def scenario():
+        run = await teller.start("a", session="cut")
+        assert await run.result() == "a"
+        asked = [event.operation async for event in run.handle.history() if isinstance(event, EntityCalled)]
+        assert asked[-2:] == ["turned", "write"]
+        await teller.sessions.book("cut").turned(1)  # all that a run has done which is terminated between the two
+        assert await (await teller.start("b", session="cut")).result() == "a b"
+        assert await (await teller.start("c", session="cut")).result() == "a b c"
 
     env.run(scenario())
 

@@ -449,6 +449,33 @@ def test_an_expression_that_does_not_fit_the_event_makes_a_dead_letter(run, url)
     assert "nothing at 'data.order.id'" in dead[0].extensions["deadletterreason"]
 
 
+@pytest.mark.parametrize("id", ["a\0b", "a\nb", "\N{EURO SIGN}" * 1_000], ids=["null", "line break", "long"])
+def test_a_message_whose_id_no_instance_can_have_makes_a_dead_letter_and_others_go_on(run, url, id):
+    app = App("shop", store=url)
+    dead: list[str] = []
+
+    started: list[int] = []
+
+    @app.workflow
+    async def checkout(order: int) -> None:
+        started.append(order)
+
+    app.subscribe("orders", starts=checkout, retry=QUICK, dead_letter="graveyard")
+
+    @app.subscribe("graveyard")
+    async def bury(event: CloudEvent) -> None:
+        dead.append(event.extensions["deadletterreason"])
+
+    async def scenario():
+        async with app:
+            await app.client.publish("orders", 1, id=id, key="k")
+            await app.client.publish("orders", 2, id="good", key="k")
+            await until(lambda: len(dead) == 1 and started == [2])
+
+    run(scenario)
+    assert "instance id" in dead[0]
+
+
 def test_workflows_publish_with_their_turn_and_replay_it(run, url):
     app = App("shop", store=url)
     got: list[object] = []

@@ -24,8 +24,10 @@ class Conversation:
         begun = self._begun
         if self._sessions is None or begun is None or begun.run != workflow_context().instance_id:
             return
-        await self._sessions.chapter(self._session, begun.chapters).write(messages)
+        # counted first, because the chapter of a run that is terminated in between stays empty then, and else it would
+        # be the next run's, whose own words were lost
         await self._sessions.book(self._session).turned(begun.chapters)
+        await self._sessions.chapter(self._session, begun.chapters).write(messages)
 
 
 async def found(sessions: Sessions, session: str | None) -> Conversation:

@@ -178,7 +178,7 @@ class Topic:
         self._set_aside(intake)
         log, pages = append(intake.log, intake.messages)
         self._appended += len(intake.messages)
-        self._log, reported, is_moved = self._groups.move(draft, log, pages, intake.reports)
+        self._log, reported, is_moved = self._groups.move(draft, log, pages, intake.reports, intake.left)
         intake.consumed += reported
         self._batch = [message for message in self._batch if message not in self._groups.reports]
         if not (intake.is_changed or pages or is_moved):

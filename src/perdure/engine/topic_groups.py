@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -45,9 +45,13 @@ class Services(Protocol):
 
 
 class _Handout(NamedTuple):
-    """A message on its way to a handler. `is_noted`: the store knows of it, since a process may have died of it."""
+    """A message on its way to a handler. `is_noted`: the store knows of it, since a process may have died of it.
+
+    `line` is that of its group when it was taken: one that has left since, and joined again, has another.
+    """
 
     group: str
+    line: Line
     taken: Taken
     desk: Desk
     consumer: Consumer
@@ -138,16 +142,16 @@ class Groups:
     # -- in a turn ------------------------------------------------------------------------------------------------
 
     def move(
-        self, draft: Draft, log: Log, pages: dict[int, Page], reports: Sequence[Message]
+        self, draft: Draft, log: Log, pages: dict[int, Page], reports: Sequence[Message], left: Collection[str]
     ) -> tuple[Log, list[str], bool]:
-        """Carry out what was made of messages, and what can be at once.
+        """Carry out what was made of messages, and what can be at once. Groups that have `left` begin anew.
 
         Gives the log as it is then, the keys of reports that are dealt with, and whether anything has moved.
         """
         self._log = log
-        self._open_lines(pages)
-        self._loans.forget(draft, log.groups)
-        is_moved = self._fold(draft)
+        is_moved = self._loans.forget(draft, log.groups.keys() - left)
+        self._open_lines(pages, left)
+        is_moved |= self._fold(draft)
         consumed, is_returned = self._take_back(draft, reports)
         is_moved |= is_returned | self._decide(draft) | self._lend(draft) | bool(self._noted)
         self._written += self._noted
@@ -166,13 +170,12 @@ class Groups:
     def _desk(self, group: str) -> Desk | None:
         return self._services.consumers.desk(self._topic, group)
 
-    def _open_lines(self, pages: dict[int, Page]) -> None:
+    def _open_lines(self, pages: dict[int, Page], left: Collection[str]) -> None:
         """A line for each group whose receiver is here; those that have come to the end get what is appended."""
+        self._lines = {name: line for name, line in self._lines.items() if name in self._log.groups.keys() - left}
         for name, group in self._log.groups.items():
             if name not in self._lines and (self._services.lends or self._desk(name) is not None):
                 self._lines[name] = Line(group, self._loans.of(name), self._loaded)
-        for name in [name for name in self._lines if name not in self._log.groups]:
-            del self._lines[name]
         for line in self._lines.values():
             for number, page in pages.items():
                 if number in line.wanted(number + 1):
@@ -182,14 +185,17 @@ class Groups:
         """What handlers have made of their messages; whether there was any."""
         results, self._results = self._results, []
         for handout, handled in results:
-            line = self._lines.get(handout.group)
-            if line is None:
+            if not self._is_current(handout):
                 continue
             if handled is None:
-                line.give_back(handout.taken.position)
+                handout.line.give_back(handout.taken.position)
             else:
                 self._settle(draft, handout.group, handout.taken, handled)
         return bool(results)
+
+    def _is_current(self, handout: _Handout) -> bool:
+        """Whether its group has not left since."""
+        return self._lines.get(handout.group) is handout.line
 
     def _take_back(self, draft: Draft, reports: Sequence[Message]) -> tuple[list[str], bool]:
         """What other nodes have made of messages. What is not in memory yet waits for that."""
@@ -293,7 +299,10 @@ class Groups:
         now = self._services.clock.now()
         written, self._written = self._written, []
         for handout in written:
-            self._begin(handout)
+            if self._is_current(handout):
+                self._begin(handout)
+            else:
+                self._leave(handout)
         for name, line in self._lines.items():
             desk = self._desk(name)
             if desk is not None:
@@ -338,7 +347,7 @@ class Groups:
             if is_suspect:
                 lane.leave()
             return None
-        return _Handout(name, taken, desk, consumer, is_noted, is_suspect)
+        return _Handout(name, line, taken, desk, consumer, is_noted, is_suspect)
 
     def _begin(self, handout: _Handout) -> None:
         timeout = self._log.groups[handout.group].options.timeout

@@ -39,7 +39,8 @@ class Bases(Protocol):
 
 class Intake(msgspec.Struct):
     """A batch, sorted: `messages` to append, keys of mail that is dealt with, keys to remember, what waits for a read,
-    why some of it was dropped, and what other nodes report of what is lent to them."""
+    why some of it was dropped, what other nodes report of what is lent to them, and the groups that have left, which
+    may have joined again since."""
 
     log: Log
     messages: list[MessagePublished] = []
@@ -48,6 +49,7 @@ class Intake(msgspec.Struct):
     aside: list[Message] = []
     dropped: list[str] = []
     reports: list[Message] = []
+    left: set[str] = set()
     is_changed: bool = False
 
 
@@ -69,8 +71,7 @@ class Memory:
                     intake.aside.append(message)
                     continue
             elif type(event) is GroupLeft:
-                intake.is_changed |= event.group in intake.log.groups
-                intake.log = leave(intake.log, event.group)
+                _leave(intake, event.group)
             elif type(event) is MessagePublished:
                 self._publish(intake, event, message.key)
             elif isinstance(event, (ActivityCompleted, ActivityFailed)):
@@ -93,6 +94,13 @@ class Memory:
             if len(self._keys) > SEEN_MAX:
                 self._keys.popitem(last=False)
         intake.messages.append(event)
+
+
+def _leave(intake: Intake, group: str) -> None:
+    if group in intake.log.groups:
+        intake.is_changed = True
+        intake.left.add(group)
+        intake.log = leave(intake.log, group)
 
 
 def _join(intake: Intake, message: Message, event: GroupJoined, bases: Bases) -> bool:

@@ -8,21 +8,28 @@ from collections.abc import Iterable
 from perdure.history.draft import Draft
 from perdure.history.loans import Loan, loan_of, wait_of
 from perdure.history.topic_line import Taken
-from perdure.stores.contract import Wait
+from perdure.stores.contract import OUT, Wait
 
 log = logging.getLogger("perdure")
 
 
 class Loans:
-    """The offered calls of one partition, by number; each is in the store as a wait."""
+    """The offered calls of one partition, by number; each is in the store as a wait.
 
-    __slots__ = ("_by_number", "_next")
+    One that is neither offered nor claimed was moved here from another store, whose nodes are no more: it is over.
+    """
+
+    __slots__ = ("_by_number", "_next", "_over")
 
     def __init__(self, waits: Iterable[Wait]) -> None:
         self._by_number: dict[int, tuple[str, int]] = {}
         self._next = 1
+        self._over: list[int] = []
         for wait in waits:
             self._next = max(self._next, wait.number + 1)
+            if wait.state not in OUT:
+                self._over.append(wait.number)
+                continue
             try:
                 loan = loan_of(wait.input)
             except ValueError as error:
@@ -53,11 +60,15 @@ class Loans:
         del self._by_number[number]
         draft.closed.append(number)
 
-    def forget(self, draft: Draft, groups: Iterable[str]) -> None:
-        """Those of groups that are there no more are over."""
+    def forget(self, draft: Draft, groups: Iterable[str]) -> bool:
+        """Put away those that are over, as are those of groups that are there no more; whether there was any."""
         known = frozenset(groups)
         for number in [number for number, (group, _) in self._by_number.items() if group not in known]:
-            self.end(draft, number)
+            del self._by_number[number]
+            self._over.append(number)
+        over, self._over = self._over, []
+        draft.closed += over
+        return bool(over)
 
     def __repr__(self) -> str:
         return f"<{len(self._by_number)} loans>"
