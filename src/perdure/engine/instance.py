@@ -33,7 +33,7 @@ from perdure.engine.standstill import (
 from perdure.engine.tally import count_turn
 from perdure.engine.workflow_slots import WORKFLOW
 from perdure.errors import StoreUnavailable
-from perdure.history.accept import COMMANDS, accept, begun_first
+from perdure.history.accept import COMMANDS, accept, begun_first, suspended_apart
 from perdure.history.actions import START_WAIT, Action
 from perdure.history.audit import relist
 from perdure.history.codeless import decide_fork, decide_rewind, decide_without_code, needs_no_code
@@ -343,8 +343,9 @@ class Instance:
         may_wait = self._asleep or self.head.stalled is not None or self._services.lacks_code or self._lacks_slot
         if (may_wait and self.rests) or self._awaits_start():
             return
-        batch = begun_first(self._mailbox, self.head)
-        self._mailbox = _EMPTY
+        batch, self._mailbox = begun_first(self._mailbox, self.head), _EMPTY
+        if len(batch) > 1 and not self._services.executor.is_remote:
+            batch, self._mailbox = suspended_apart(batch)
         self._begin(batch)
         if self._put_off(batch, may_wait=may_wait):
             return

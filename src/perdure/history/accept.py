@@ -122,6 +122,18 @@ def begun_first(batch: list[A], head: Head) -> list[A]:
     return carried + [message for message in batch if message not in carried]
 
 
+def suspended_apart(batch: list[A]) -> tuple[list[A], list[A]]:
+    """What goes into the next turn of a batch, and what into the one after it: a suspension begins a turn.
+
+    Because what comes before it may end the run's code, which could not keep then what comes after it.
+    """
+    kinds = [type(message.event) for message in batch]
+    if RunSuspended not in kinds[1:] or RunTerminated in kinds:
+        return batch, []
+    place = kinds.index(RunSuspended, 1)
+    return batch[:place], batch[place:]
+
+
 def accept(
     head: Head,
     waits: Mapping[int, Wait],
