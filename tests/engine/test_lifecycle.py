@@ -11,6 +11,7 @@ import pytest
 from perdure import (
     ActivityFailed,
     App,
+    Client,
     InstanceExists,
     InstanceNotFound,
     Retry,
@@ -18,6 +19,7 @@ from perdure import (
     WorkflowFailed,
     WorkflowTerminated,
     activity_context,
+    continue_as_new,
     wait_for_event,
 )
 from perdure.errors import EventNotRerunnable, InstanceNotFinished
@@ -221,6 +223,34 @@ def test_suspension_survives_a_cold_start_and_timers_that_fell_due(run, app):
             return await handle.result(30)
 
     assert run(scenario) == ["woke", "now"]
+
+
+def test_a_suspension_that_comes_as_the_run_continues_keeps_what_comes_after_it(run, app, url):
+    @app.workflow
+    async def main(number: int = 1) -> int:
+        if number == 1:
+            await wait_for_event("go")
+            continue_as_new(2, keep_events=True)
+        return await wait_for_event("late", int)
+
+    async def scenario():
+        async with app:
+            handle = await main.with_options(id="m").start()
+        async with Client(url, app_id="life") as client:  # all are mail before anybody takes a turn
+            handle = client.get("m")
+            await handle.raise_event("first")
+            await handle.raise_event("go")
+            await handle.suspend()
+            await handle.raise_event("late", 7)
+        async with app:
+            handle = app.client.get("m")
+            async with asyncio.timeout(30):
+                while (state := await handle.state()).suspended is None:
+                    await asyncio.sleep(0.01)
+            await handle.resume()
+            return state.run, await handle.result(30)
+
+    assert run(scenario) == (2, 7)
 
 
 def test_suspend_twice_and_resume_once_and_terminate_while_suspended(run, app):
@@ -577,8 +607,6 @@ def test_run_timeout_fails_the_run_by_name(run, app):
 
 
 def test_a_run_timeout_goes_on_over_continue_as_new(run, app):
-    from perdure import continue_as_new
-
     @app.workflow
     async def main(n: int) -> None:
         await asyncio.sleep(0.1)

@@ -500,3 +500,25 @@ def test_a_turn_that_did_not_end_can_be_terminated_and_does_not_run_again_by_its
             return seen, again
 
     assert run(scenario) == (1, 2)
+
+
+def test_an_error_that_cannot_be_told_stalls_its_workflow(run, url):
+    app = App("stall", store=url)
+
+    class Untellable(Exception):
+        @property
+        def __cause__(self):
+            raise ValueError("no cause for you")
+
+    @app.workflow
+    async def main() -> None:
+        raise Untellable
+
+    async def scenario():
+        async with app:
+            return await stalled(await main.start())
+
+    halt = run(scenario)
+    assert halt.reason == "refused"
+    assert "ValueError" in halt.description
+    assert Path(__file__).name in halt.line

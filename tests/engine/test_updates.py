@@ -18,6 +18,7 @@ from perdure import (
     UpdateFailed,
     UpdateNotAnswered,
     UpdateRefused,
+    WorkflowCancelled,
     continue_as_new,
     on_update,
     set_state,
@@ -434,3 +435,152 @@ def test_what_is_wrong_is_said(run, app, counter):
                 await handle.update("nobody", 1, timeout=0.05)
 
     run(scenario)
+
+
+@pytest.fixture
+def turning(app):
+    """Sums what updates add, and at "turn" goes on as a new run that is told the sum, or ends with it in the third."""
+
+    @app.workflow
+    async def turning(total: int = 0, number: int = 1) -> int:
+        @on_update(add)
+        async def added(number: int) -> int:
+            nonlocal total
+            total += number
+            return total
+
+        await wait_for_event("turn")
+        if number < 3:
+            continue_as_new(total, number + 1)
+        return total
+
+    return turning
+
+
+async def within_one_turn(handle, *calls):
+    """Let a run take in one turn what these calls send, one after the other; the tasks of the calls."""
+    await handle.suspend()
+    begun = len([event async for event in handle.history()])
+    tasks = []
+    for call in calls:
+        tasks.append(asyncio.create_task(call()))
+        while len([event async for event in handle.history()]) <= begun + len(tasks):
+            await asyncio.sleep(0.01)
+    await handle.resume()
+    return tasks
+
+
+def test_an_update_that_comes_when_the_code_has_continued_is_done_by_the_next_run(run, app, turning):
+    async def scenario():
+        async with app:
+            handle = await turning.start()
+            assert await handle.update(add, 1) == 1
+            _, asked = await within_one_turn(handle, lambda: handle.raise_event("turn"), lambda: handle.update(add, 10))
+            assert await asyncio.wait_for(asked, 30) == 11
+            for _ in range(2):
+                await handle.raise_event("turn")
+            return await handle.result(30)
+
+    assert run(scenario) == 11
+
+
+def test_an_update_that_comes_when_the_code_has_returned_is_not_answered(run, app, turning):
+    async def scenario():
+        async with app:
+            handle = await turning.start(0, 3)
+            _, asked = await within_one_turn(handle, lambda: handle.raise_event("turn"), lambda: handle.update(add, 10))
+            with pytest.raises(UpdateNotAnswered):
+                await asyncio.wait_for(asked, 30)
+            return await handle.result(30)
+
+    assert run(scenario) == 0
+
+
+def test_a_cancellation_that_comes_when_the_code_has_continued_reaches_the_next_run(run, app, turning):
+    async def scenario():
+        async with app:
+            handle = await turning.start()
+            await within_one_turn(handle, lambda: handle.raise_event("turn"), lambda: handle.cancel("enough"))
+            with pytest.raises(WorkflowCancelled):
+                await handle.result(30)
+            return (await handle.state()).run
+
+    assert run(scenario) == 2
+
+
+def test_a_handler_that_continues_has_answered(run, app):
+    """Else the next run would be asked again, and continue again, and so on for ever."""
+
+    @app.workflow
+    async def resettable(number: int = 1) -> int:
+        @on_update("reset")
+        async def reset(_: None) -> None:
+            continue_as_new(number + 1)
+
+        await wait_for_event(finish)
+        return number
+
+    async def scenario():
+        async with app:
+            handle = await resettable.start()
+            assert await asyncio.wait_for(handle.update("reset"), 30) is None
+            await handle.raise_event(finish, True)
+            return await handle.result(30)
+
+    assert run(scenario) == 2
+
+
+class Stop(BaseException):
+    """An error that `except Exception` does not catch."""
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, SystemExit, Stop])
+def test_whatever_is_raised_is_an_answer(run, app, kind):
+    def raising(_: object) -> int:
+        raise kind("no")
+
+    @app.workflow
+    async def main() -> bool:
+        on_update("validated", validator=raising)(lambda _: 1)
+        on_update("handled")(raising)
+        return await wait_for_event(finish)
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            with pytest.raises(UpdateRefused, match=kind.__name__):
+                await asyncio.wait_for(handle.update("validated"), 30)
+            with pytest.raises(UpdateFailed, match=kind.__name__):
+                await asyncio.wait_for(handle.update("handled"), 30)
+            await handle.raise_event(finish, True)
+            return await handle.result(30)
+
+    assert run(scenario)
+
+
+def test_a_handler_that_awaits_what_is_cancelled_has_failed(run, app):
+    @app.workflow
+    async def main() -> bool:
+        work = asyncio.create_task(asyncio.sleep(3_600))
+
+        @on_update("join")
+        async def join(_: None) -> None:
+            await work
+
+        @on_update("stop")
+        def stop(_: None) -> None:
+            work.cancel()
+
+        return await wait_for_event(finish)
+
+    async def scenario():
+        async with app:
+            handle = await main.start()
+            joined = asyncio.create_task(handle.update("join"))
+            await handle.update("stop")
+            with pytest.raises(UpdateFailed, match="CancelledError"):
+                await asyncio.wait_for(joined, 30)
+            await handle.raise_event(finish, True)
+            return await handle.result(30)
+
+    assert run(scenario)

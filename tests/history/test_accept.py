@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.actors.message import Message
-from perdure.history.accept import Intake, Verdict, accept, begun_first, judge
+from perdure.history.accept import Intake, Verdict, accept, begun_first, judge, suspended_apart
 from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -14,6 +14,7 @@ from perdure.history.events import (
     Failure,
     RunCancelRequested,
     RunStarted,
+    RunSuspended,
     RunTerminated,
     SlotGranted,
     TimerFired,
@@ -171,3 +172,13 @@ def test_a_start_that_is_heard_again_is_not_taken_twice():
     begun = accept(RUNNING, WAITS, (), [start], Node(), has_begun=True)
     assert (begun.events, begun.dropped) == ([], [Verdict.DUPLICATE])
     assert accept(RUNNING, WAITS, (), [start], Node()).events == [start.event]
+
+
+def test_a_suspension_begins_a_turn():
+    event, halt, more = (Message(kind, "k") for kind in (EventRaised(name="a"), RunSuspended(), EventRaised(name="b")))
+    assert suspended_apart([event, halt, more]) == ([event], [halt, more])
+    assert suspended_apart([halt, event]) == ([halt, event], [])
+    assert suspended_apart([halt, event, halt, more]) == ([halt, event], [halt, more])
+    assert suspended_apart([event, more]) == ([event, more], [])
+    end = Message(RunTerminated(), "k")
+    assert suspended_apart([event, halt, end]) == ([event, halt, end], [])

@@ -82,10 +82,11 @@ def test_a_group_is_told_with_its_first_member():
     assert failure.cause.type == "KeyError"
 
 
-def test_an_error_whose_text_cannot_be_made_is_still_told():
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_an_error_whose_text_cannot_be_made_is_still_told(kind):
     class Rude(Exception):
         def __str__(self) -> str:
-            raise RuntimeError("no text for you")
+            raise kind("no text for you")
 
     assert to_failure(Rude()).type == "Rude"
 

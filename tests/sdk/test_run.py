@@ -222,6 +222,44 @@ def test_continue_as_new_ends_with_its_input_and_what_is_kept():
     assert actions[-1].events == [early]
 
 
+def test_a_run_that_continues_takes_no_event_from_the_next_one():
+    async def take(turned: asyncio.Event) -> None:
+        await turned.wait()
+        await perdure.wait_for_event("n")
+
+    async def code() -> None:
+        turned = asyncio.Event()
+        taker = asyncio.create_task(take(turned))
+        await perdure.wait_for_event("go")
+        turned.set()
+        assert not taker.done()
+        perdure.continue_as_new(5, keep_events=True)
+
+    run, _ = begun(code)
+    early, late = EventRaised(name="n", data=encode(1)), EventRaised(name="n", data=encode(2))
+    actions = run.advance(1, [early, EventRaised(name="go"), late])
+    assert isinstance(actions[-1], ContinueRun)
+    assert actions[-1].events == [early, late]
+
+
+def test_a_run_that_has_ended_sees_nothing_more_of_its_turn():
+    seen = []
+
+    async def listen() -> None:
+        while True:
+            seen.append(await perdure.wait_for_event("n", int))
+
+    async def code() -> None:
+        listener = asyncio.create_task(listen())
+        await perdure.wait_for_event("go")
+        assert not listener.done()
+
+    run, _ = begun(code)
+    run.advance(1, [EventRaised(name="n", data=encode(n)) for n in (1, 2)])
+    run.advance(2, [EventRaised(name="go"), EventRaised(name="n", data=encode(3))])
+    assert seen == [1, 2]
+
+
 def test_the_newest_status_of_a_turn_is_the_one_that_counts():
     async def code() -> None:
         perdure.set_status(1)

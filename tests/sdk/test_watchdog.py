@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+
+from perdure import App
+from perdure.codec import encode_arguments
+from perdure.history.events import RunStarted
+from perdure.history.work import Identity, Stall
+from perdure.sdk.watchdog import Watchdog
+from perdure.sdk.worker import Worker
 
 PROGRAM = """
 import sys
@@ -96,3 +104,32 @@ finally:
 def test_a_turn_is_not_blamed_for_the_time_in_which_it_waited_for_a_processor():
     done = subprocess.run([sys.executable, "-c", CROWDED], check=False, capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_nobody_is_interrupted_for_a_turn_that_has_ended_by_an_error_of_its_own():
+    app = App("blame")
+
+    class Untellable(Exception):
+        @property
+        def __cause__(self):
+            raise ValueError("no cause for you")
+
+    @app.workflow
+    async def main() -> None:
+        raise Untellable
+
+    async def scenario():
+        worker = Worker("blame", app.definitions, watchdog=Watchdog(turn_seconds=0.1))
+        worker.start()
+        live = worker.open(Identity("blame", "i", "0123456789abcdef" * 2, 1, "main", 0), is_new=True)
+        found = []
+        live.advance(0, [RunStarted(name="main", execution="e", input=encode_arguments((), {}))], found.append)
+        ends = time.monotonic() + 0.6
+        while time.monotonic() < ends:
+            pass
+        worker.stop()
+        return found
+
+    (found,) = asyncio.run(scenario())
+    assert isinstance(found, Stall)
+    assert found.reason == "refused"

@@ -85,7 +85,9 @@ def _message(error: BaseException) -> str:
         return Exception.__str__(error)
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001 because code that cannot say why it failed has failed all the same
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 because code that cannot say why it failed has failed all the same
         return f"({type(error).__name__} has no text: its __str__ raised {type(broken).__name__})"
 
 

@@ -65,17 +65,10 @@ from perdure.history.replay import Difference, compare
 from perdure.history.work import Identity
 from perdure.sdk.failures import to_failure
 from perdure.sdk.inbox import Inbox
+from perdure.sdk.leaving import ContinueAsNew, Sealed
 from perdure.sdk.loop import Future, Task, TimerHandle, new_loop, running_loop
 from perdure.sdk.step_code import Bodies, StepCode
 from perdure.sdk.updates import Updates
-
-
-class Sealed(BaseException):
-    """The run is being put away; nothing that its code does while it unwinds is recorded."""
-
-
-class ContinueAsNew(BaseException):
-    """Ends the run's code so that its next generation can start."""
 
 
 class Diverged(Exception):
@@ -170,13 +163,14 @@ class Run:
         self.now = at
         loop.set_time((at - self.identity.started) / 1_000_000)
         for event in events:
-            deliver = _DELIVER.get(type(event))
+            # because who is told that an update is done must not have had it done by code that is over
+            deliver = (_KEEP if self.is_over else _DELIVER).get(type(event))
             if deliver is not None:
                 loop.iterations = 0
                 deliver(self, event)
                 if loop.ready:
                     loop.run_until_idle()
-        if self._task is not None and not self.finished and (self._task.done() or self._continuation is not None):
+        if self._task is not None and not self.finished and self.is_over:
             self._finish(self._task)
         actions = list(self._actions.values())
         self._actions.clear()
@@ -253,6 +247,11 @@ class Run:
     def sealed(self) -> bool:
         return self._sealed
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the code has ended the run; what comes in the same turn is kept for the next one, if there is one."""
+        return self._continuation is not None or (self._task is not None and self._task.done())
+
     def unconsumed(self) -> list[EventRaised]:
         """External events that arrived and that no code has taken."""
         return self._inbox.untaken() if self._inbox is not None else []
@@ -324,6 +323,8 @@ class Run:
         """The data of the next external event called `name`, oldest first; waits if none is there yet."""
         if self._sealed:
             self._refuse()
+        if self.is_over:
+            await Future(self._loop)  # because what is there, and what comes, is for the next run
         inbox = self._inbox = self._inbox or Inbox()
         early = inbox.take(name)
         if early is not None:
@@ -432,12 +433,10 @@ class Run:
                 loop.leave(outer)
 
     def continue_as_new(self, input: Payload, keep_events: bool) -> NoReturn:
-        if self._sealed:
+        if self._sealed or self.is_over:
             raise Sealed
         self._continuation = ContinueRun(input=input)
         self._keeps_events = keep_events
-        if self._inbox is not None:
-            self._inbox.close()
         raise ContinueAsNew
 
     def random(self) -> random.Random:
@@ -502,6 +501,16 @@ class Run:
         if self._task is not None:
             self._task.cancel(event.reason)
 
+    def _keep_event(self, event: EventRaised) -> None:
+        inbox = self._inbox = self._inbox or Inbox()
+        inbox.close()
+        inbox.arrive(event)
+
+    def _keep_cancellation(self, event: RunCancelRequested) -> None:
+        """It means the instance, and the run that it came for has none of it."""
+        if self._continuation is not None:
+            self._continuation = msgspec.structs.replace(self._continuation, events=[event])
+
     def _continued(self) -> ContinueRun | None:
         """The next generation, with what came until the end of the turn that asked for it: updates, and events if
         they are kept."""
@@ -510,7 +519,9 @@ class Run:
         events: list[Any] = self.unconsumed() if self._keeps_events else []
         if self._updates is not None:
             events = events + self._updates.unanswered()
-        return msgspec.structs.replace(self._continuation, events=events) if events else self._continuation
+        if not events:
+            return self._continuation
+        return msgspec.structs.replace(self._continuation, events=events + self._continuation.events)
 
     def _finish(self, task: Task) -> None:
         self.finished = True
@@ -543,6 +554,11 @@ _DELIVER: dict[type, Callable[[Run, Any], None]] = {
     EventRaised: Run._event_raised,
     UpdateRequested: Run._update_requested,
     RunCancelRequested: Run._cancel_requested,
+}
+_KEEP: dict[type, Callable[[Run, Any], None]] = {
+    EventRaised: Run._keep_event,
+    UpdateRequested: Run._update_requested,
+    RunCancelRequested: Run._keep_cancellation,
 }
 
 

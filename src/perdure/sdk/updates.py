@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from perdure.codec import Payload, decode
+from perdure.codec import NOTHING, Payload, decode
 from perdure.errors import AlreadyRegistered
 from perdure.history.actions import AnswerUpdate
 from perdure.history.events import Failure, UpdateRequested
 from perdure.sdk.failures import to_failure
+from perdure.sdk.leaving import ContinueAsNew
 from perdure.sdk.loop import Loop
 
 
@@ -30,6 +31,8 @@ class Handler(msgspec.Struct, frozen=True):
 class Answering(Protocol):
     """What updates ask of their run."""
 
+    @property
+    def is_over(self) -> bool: ...
     def encode(self, value: Any) -> Payload: ...
     def answer_update(self, answer: AnswerUpdate) -> None: ...
     def ask_sealed(self, question: Callable[[Any], Any], data: Any) -> None: ...
@@ -57,7 +60,7 @@ class Updates:
             self._begin(handler, request)
 
     def arrive(self, request: UpdateRequested) -> None:
-        handler = self._handlers.get(request.name)
+        handler = self._handlers.get(request.name) if not self._run.is_over else None
         self._open[request.key] = request
         if handler is None:
             self._early.setdefault(request.name, deque()).append(request)
@@ -74,7 +77,9 @@ class Updates:
             data = decode(request.data, handler.data_type)
             if refused is None and handler.validator is not None:
                 self._run.ask_sealed(handler.validator, data)
-        except Exception as error:  # noqa: BLE001 because whatever the validator raises is its refusal
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 because whatever the validator raises is its refusal
             self._answer(request, failure=to_failure(error), refused=True)
             return
         if refused:
@@ -91,10 +96,22 @@ class Updates:
             if inspect.isawaitable(value):
                 value = await value
             result = self._run.encode(value)
-        except Exception as error:  # noqa: BLE001 because it is the answer
-            self._answer(request, failure=to_failure(error))
+        except ContinueAsNew:
+            self._answer(request, result=NOTHING)  # because the next run would do it again, and so would each after it
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 because it is the answer, as is the end of a task that it awaited
+            self._answer_in_time(request, failure=to_failure(error))
         else:
-            self._answer(request, result=result)
+            self._answer_in_time(request, result=result)
+
+    def _answer_in_time(
+        self, request: UpdateRequested, *, result: Payload | None = None, failure: Failure | None = None
+    ) -> None:
+        """Answer unless the run is over, because its end has nothing of what the handler has done since."""
+        if not self._run.is_over:
+            self._answer(request, result=result, failure=failure)
 
     def _answer(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -171,6 +172,14 @@ class LiveRun(LocalRun):
         except PerdureError as error:
             watchdog.leave()
             return self._stall("refused", str(error))
+        except KeyboardInterrupt:
+            watchdog.leave()
+            raise
+        except BaseException as error:  # noqa: BLE001 because the watchdog would end the process for it, later and elsewhere
+            watchdog.leave()
+            stack = "".join(traceback.format_tb(error.__traceback__)[-8:])
+            text = f"its code raised {type(error).__name__} where nothing of it may raise:\n{stack}"
+            return self._stall("refused", text, _last_line(stack))
         stack = watchdog.leave()
         if stack is not None:
             return self._stall(
