@@ -33,6 +33,10 @@ class Actor(Protocol):
     @property
     def id(self) -> str: ...
     @property
+    def head(self) -> Head:
+        """As the store has it."""
+
+    @property
     def is_idle(self) -> bool:
         """No turn in flight and no message to work on."""
 
@@ -45,6 +49,12 @@ class Actor(Protocol):
 
     def rouse(self) -> None:
         """Take a turn if the messages need not wait any longer."""
+
+    def unstall(self) -> None:
+        """What made it stand still may be gone: try again."""
+
+    def examine(self) -> None:
+        """Look whether what the store has of it can go on, because nothing else may ever wake it."""
 
     def due(self, number: int) -> None:
         """A due time of the wait `number` may have come; the actor knows better."""

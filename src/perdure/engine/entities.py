@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from perdure.actors.host import Actor
 from perdure.actors.message import Message
 from perdure.codec import Payload
 from perdure.engine.answers import Answers
@@ -119,7 +119,7 @@ class Entities:
             return False
         done = shard.host.promise()
 
-        def hand_over(actor: Any) -> None:
+        def hand_over(actor: Actor | None) -> None:
             if done.done():
                 return
             if actor is None and not shard.host.detains(id):

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from perdure.actors.host import Actor as Activation
 from perdure.actors.message import Message
 from perdure.clock import ordered_id
 from perdure.codec import Payload
@@ -160,7 +161,7 @@ class Operations:
         done = shard.host.promise()
         message = Message(event, key, answer=done)
 
-        def hand_over(actor: Any) -> None:
+        def hand_over(actor: Activation | None) -> None:
             if done.done():
                 return
             if actor is None:

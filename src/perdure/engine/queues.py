@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
-from perdure.actors.host import Host
+from perdure.actors.host import Actor, Host
 from perdure.actors.rounds import Rounds
 from perdure.clock import SECOND, Clock
 from perdure.engine.attempts import Address
+from perdure.engine.instance import Instance
 from perdure.history.events import SlotGranted
 from perdure.history.options import Limits, Place, place_of
 from perdure.scheduler.line import RETURNING, Line, Ticket
@@ -171,8 +171,10 @@ class Queues:
         id, execution, generation, number = address
         grant = SlotGranted(at=now, number=number, permit=permit)
 
-        def offer(actor: Any) -> None:
-            if address in self._offered and (actor is None or not actor.admit(grant, execution, generation)):
+        def offer(actor: Actor | None) -> None:
+            if address not in self._offered:
+                return
+            if not (isinstance(actor, Instance) and actor.admit(grant, execution, generation)):
                 self.leave(address)
 
         self._host.visit(id, offer)

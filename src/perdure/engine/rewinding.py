@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from perdure.actors.host import Actor
 from perdure.actors.message import Message
 from perdure.codec import Payload
 from perdure.engine.node import Node
@@ -90,7 +91,7 @@ async def _take_back(node: Node, head: Head, event: RunRewound) -> None:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     message = Message(event, None, head.execution, head.generation, answer=done)
 
-    def hand_over(actor: Any) -> None:
+    def hand_over(actor: Actor | None) -> None:
         if actor is None:
             done.set_exception(InstanceNotFound(f"instance {head.id[:200]!r} was purged meanwhile", head.id))
         else:

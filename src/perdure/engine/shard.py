@@ -552,7 +552,7 @@ class Shard:
         return f"<Shard {self.shard} of {self.lease.app}, epoch {self.lease.epoch}: {self.host!r}, {self.attempts!r}>"
 
 
-def _examine(actor: Any) -> None:
+def _examine(actor: Actor | None) -> None:
     if actor is not None:
         actor.examine()
 
@@ -562,13 +562,13 @@ def _rouse(actor: Actor | None) -> None:
         actor.rouse()
 
 
+def _unstall(actor: Actor | None) -> None:
+    if actor is not None:
+        actor.unstall()
+
+
 class Stalled(NamedTuple):
     """Ids of instances that stand still, as the store told when the shard was opened."""
 
     curable: list[str]
     quarantined: frozenset[str]
-
-
-def _unstall(actor: Any) -> None:
-    if actor is not None:
-        actor.unstall()

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from perdure.errors import PerdureError
+from perdure.stores.apps import Apps
 from perdure.stores.carrier import Carrier
 from perdure.stores.contract import NOBODY, Mail, Permit
 from perdure.stores.mongo.database import Database, Doc
@@ -26,15 +27,13 @@ RECEIVERS_MAX = 16
 
 Sent: TypeAlias = tuple[str, str, Letter]
 """The key of the sender, the name of the letter there, and the letter."""
-Home = Callable[[str, str], int]
-"""The shard of an app's instance."""
 
 
 class Outbox:
     """Delivers what this process committed, and what it finds in instances of shards that it took over.
 
-    A letter is deleted when its delivery has returned, so a crash between the two delivers it again. `learn` makes the
-    shards of apps known to `home`; `arrived` is told which shards have something new.
+    A letter is deleted when its delivery has returned, so a crash between the two delivers it again. `arrived` is told
+    which shards have something new.
     """
 
     def __init__(
@@ -42,15 +41,13 @@ class Outbox:
         database: Database,
         heads: Heads,
         visits: Visits,
-        home: Home,
-        learn: Callable[[Iterable[str]], Awaitable[None]],
+        apps: Apps,
         arrived: Callable[[Iterable[int]], Awaitable[None]],
     ) -> None:
         self._database = database
         self._heads = heads
         self._visits = visits
-        self._home = home
-        self._learn = learn
+        self._apps = apps
         self._arrived = arrived
         self._unread: set[int] = set()
         self._stuck: set[int] = set()
@@ -110,7 +107,7 @@ class Outbox:
 
     async def _carry(self, shard: int, letters: Sequence[Sent]) -> None:
         """Raises what kept some of them from arriving, when the others have."""
-        await self._learn({letter.receiver[0] for _, _, letter in letters} | _refusal_apps(letters))
+        await self._apps.learn({letter.receiver[0] for _, _, letter in letters} | _refusal_apps(letters))
         groups: dict[int, list[Sent]] = {}
         for sent in letters:
             groups.setdefault(self._receiver(shard, sent[2]), []).append(sent)
@@ -123,7 +120,7 @@ class Outbox:
                 raise end
 
     def _receiver(self, shard: int, letter: Letter) -> int:
-        return shard if letter.permits or letter.notice is not None else self._home(*letter.receiver)
+        return shard if letter.permits or letter.notice is not None else self._apps.home(*letter.receiver)
 
     async def _carry_to(self, sender: int, receiver: int, group: Sequence[Sent]) -> None:
         async with self._slots:
@@ -159,7 +156,7 @@ class Outbox:
         for _, _, letter in sorted(refused, key=lambda sent: sent[1]):
             refusal = _refusal(letter)
             if refusal is not None:
-                await self._visits.deliver(self._home(refusal.app or letter.app, refusal.instance), [refusal])
+                await self._visits.deliver(self._apps.home(refusal.app or letter.app, refusal.instance), [refusal])
 
     async def _refuse(self, shard: int, key: str, name: str, letter: Letter) -> bool:
         """Note that the creation was refused, before anybody is told: it is not tried again."""

@@ -7,8 +7,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-from perdure.errors import ForkedEngine, NotOpen, StoreNotUsable, StoreUnavailable
+from perdure.errors import ForkedEngine, NotOpen, StoreUnavailable
 from perdure.gathering import Gathering
+from perdure.stores.apps import Apps
 from perdure.stores.contract import (
     Awaited,
     Backlog,
@@ -46,7 +47,6 @@ from perdure.stores.contract import (
     Touch,
     Wait,
     Whole,
-    shard_number,
 )
 from perdure.stores.mongo import census, ledger, moving, notices, ownership, search, wake
 from perdure.stores.mongo.address import Address, read_address
@@ -59,10 +59,8 @@ from perdure.stores.mongo.inspection import check_layout, checkup, inspect, size
 from perdure.stores.mongo.outbox import PERMITS, Outbox
 from perdure.stores.mongo.ownership import MongoHeart
 from perdure.stores.mongo.visits import Visits
-from perdure.stores.options import SHARDS
 from perdure.stores.reach import apps_of
 from perdure.stores.rules import taken
-from perdure.stores.shard_ids import shard_id
 
 log = logging.getLogger("perdure")
 WRITES_MAX = 60
@@ -91,7 +89,7 @@ class MongoStore:
         self._read_only = read_only
         self._row_bytes_max = row_bytes_max
         self._parts: _Parts | None = None
-        self._apps: dict[str, tuple[int, int]] = {}
+        self._apps = Apps(address, address.shards, self._look_up, self._listen)
         self._leases: dict[int, Lease] = {}
         self._epochs: dict[int, int] = {}
         self._commits: dict[int, int] = {}
@@ -118,7 +116,7 @@ class MongoStore:
             raise
         log.info("%s opened: experimental, tested over the wire only", self.address)
         self._committing = asyncio.Lock()
-        self._parts = _Parts(self, database, self._row_bytes_max)
+        self._parts = _Parts(self._apps, database, self._row_bytes_max)
 
     async def close(self) -> None:
         if os.getpid() != self._process:
@@ -134,35 +132,14 @@ class MongoStore:
         await self._opened().outbox.emptied()
 
     async def shards(self, app: str) -> list[int]:
-        number, count = await self._app(app)
-        return [shard_id(number, place) for place in range(count)]
+        return await self._apps.shards(app)
 
     async def _shards_there(self, app: str) -> list[int]:
         """Those of an app, none if it has none yet."""
-        number, count = await self._app(app, make=False)
-        return [shard_id(number, place) for place in range(count)]
+        return await self._apps.shards(app, make=False)
 
-    async def _app(self, app: str, *, make: bool = True) -> tuple[int, int]:
-        """The app's number and how many shards it has; (0, 0) if there is none and none is made."""
-        if app not in self._apps:
-            wanted = self.address.shards
-            makes = make and not self._read_only
-            found = await ownership.look_up(self._opened().database, app, wanted or SHARDS, make=makes)
-            if not found[0]:
-                return found
-            if wanted is not None and found[1] != wanted:
-                raise StoreNotUsable(
-                    f"app {app!r} has {found[1]} shards at {self.address} for ever; "
-                    f"leave shards={wanted} out of the address"
-                )
-            self._apps[app] = found
-            self._listen()
-        return self._apps[app]
-
-    async def learn(self, apps: Iterable[str]) -> None:
-        """Know where the instances of these apps are."""
-        for app in set(apps) - self._apps.keys():
-            await self._app(app)
+    async def _look_up(self, app: str, shards: int, make: bool) -> tuple[int, int]:
+        return await ownership.look_up(self._opened().database, app, shards, make=make and not self._read_only)
 
     async def apps(self) -> list[str]:
         return sorted(doc["_id"] for doc in await self._opened().database.find(ownership.APPS, {}))
@@ -308,7 +285,7 @@ class MongoStore:
         return await search.find(self._opened().database, self._opened().heads, query, cursor, limit)
 
     async def commit(self, batches: Sequence[Batch], token: str) -> list[Outcome]:
-        await self.learn(apps_of(batches))
+        await self._apps.learn(apps_of(batches))
         async with self._committing:
             database = self._opened().database
             commits = await database.all(self._announced(batch, token) for batch in batches)
@@ -431,7 +408,7 @@ class MongoStore:
     # Leases
 
     async def acquire(self, app: str, owner: str, at: int | None = None, limit: int | None = None) -> list[Lease]:
-        await self._app(app)
+        await self._apps.learn([app])
         parts = self._opened()
         found = await ownership.acquire(parts.database, parts.heads, app, owner, at, limit, self._epochs)
         held = {lease.shard: lease for lease, _ in found}
@@ -514,7 +491,7 @@ class MongoStore:
     # Movable
 
     async def reserve(self, app: str, reservation: Reservation) -> None:
-        await self._app(app)
+        await self._apps.learn([app])
         await moving.reserve(self._opened().database, app, reservation)
 
     async def reserved(self, app: str) -> Reservation | None:
@@ -532,16 +509,16 @@ class MongoStore:
         return await moving.export(self._opened().heads, shard, ids)
 
     async def take_in(self, app: str, by: str, wholes: Sequence[Whole]) -> list[str]:
-        await self._app(app)
-        placed = [(self.home(app, whole.head.id), whole) for whole in wholes]
+        await self._apps.learn([app])
+        placed = [(self._apps.home(app, whole.head.id), whole) for whole in wholes]
         return await moving.take_in(self._opened().database, self._opened().heads, app, by, placed)
 
     async def recount(self, app: str, by: str, shard: int, permits: Sequence[Permit]) -> None:
         await moving.recount(self._opened().database, app, by, shard, permits)
 
     async def discard(self, app: str, by: str, places: Sequence[Place]) -> None:
-        await self._app(app)
-        placed = [(self.home(app, place.id), place) for place in places]
+        await self._apps.learn([app])
+        placed = [(self._apps.home(app, place.id), place) for place in places]
         await moving.discard(self._opened().database, self._opened().heads, app, by, placed)
 
     # Inspected
@@ -578,11 +555,6 @@ class MongoStore:
             raise NotOpen(f"{self.address} is closed; open the store first")
         return self._parts
 
-    def home(self, app: str, id: str) -> int:
-        """The shard of an instance of an app that is known."""
-        number, count = self._apps[app]
-        return shard_id(number, shard_number(id, count))
-
     async def _tell(self, shards: Iterable[int]) -> None:
         await self._opened().hints.publish(shards)
 
@@ -594,12 +566,12 @@ class MongoStore:
 class _Parts:
     """What an open store has."""
 
-    def __init__(self, store: MongoStore, database: Database, row_bytes_max: int) -> None:
+    def __init__(self, apps: Apps, database: Database, row_bytes_max: int) -> None:
         self.database = database
         self.heads = Heads(database, row_bytes_max)
         self.visits = Visits(database, self.heads)
         self.hints = Hints(database)
-        self.outbox = Outbox(database, self.heads, self.visits, store.home, store.learn, self.hints.publish)
+        self.outbox = Outbox(database, self.heads, self.visits, apps, self.hints.publish)
 
     async def close(self) -> None:
         await self.outbox.close()

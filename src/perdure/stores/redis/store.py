@@ -6,8 +6,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from perdure.errors import AppReserved, ForkedEngine, NotOpen, StoreNotUsable
+from perdure.errors import AppReserved, ForkedEngine, NotOpen
 from perdure.gathering import Gathering
+from perdure.stores.apps import Apps
 from perdure.stores.contract import (
     Awaited,
     Backlog,
@@ -45,9 +46,7 @@ from perdure.stores.contract import (
     Touch,
     Wait,
     Whole,
-    shard_number,
 )
-from perdure.stores.options import SHARDS
 from perdure.stores.reach import apps_of
 from perdure.stores.redis import census, moving, notices, ownership, search, wake
 from perdure.stores.redis.address import Address, read_address
@@ -80,7 +79,6 @@ from perdure.stores.redis.records import (
 )
 from perdure.stores.redis.server import Ask, Server
 from perdure.stores.rules import failed_over, lost, taken
-from perdure.stores.shard_ids import shard_id
 
 IDS_PER_CALL = 50
 """Instances that one call loads; the server does nothing else meanwhile."""
@@ -117,7 +115,7 @@ class RedisStore:
         self._server: Server | None = None
         self._outbox: Outbox | None = None
         self._hints = Hints(lambda: Server(address).connection())
-        self._apps: dict[str, tuple[int, int]] = {}
+        self._apps = Apps(address, address.shards, self._look_up, self._listen)
         self._leases: dict[int, Lease] = {}
         self._epochs: dict[int, int] = {}
         self._series: dict[int, int] = {}
@@ -167,30 +165,14 @@ class RedisStore:
             await self._outbox.emptied()
 
     async def shards(self, app: str) -> list[int]:
-        number, count = await self._app(app)
-        return [shard_id(number, place) for place in range(count)]
+        return await self._apps.shards(app)
 
     async def _shards_there(self, app: str) -> list[int]:
         """Those of an app, none if it has none yet."""
-        number, count = await self._app(app, make=False)
-        return [shard_id(number, place) for place in range(count)]
+        return await self._apps.shards(app, make=False)
 
-    async def _app(self, app: str, *, make: bool = True) -> tuple[int, int]:
-        """The app's number and how many shards it has; (0, 0) if there is none and none is made."""
-        if app not in self._apps:
-            makes = make and not self._read_only
-            wanted = self.address.shards
-            found = await ownership.look_up(self._opened(), app, wanted or SHARDS, make=makes)
-            if not found[0]:
-                return found
-            if wanted is not None and found[1] != wanted:
-                raise StoreNotUsable(
-                    f"app {app!r} has {found[1]} shards at {self.address} for ever; "
-                    f"leave shards={wanted} out of the address"
-                )
-            self._apps[app] = found
-            self._listen()
-        return self._apps[app]
+    async def _look_up(self, app: str, shards: int, make: bool) -> tuple[int, int]:
+        return await ownership.look_up(self._opened(), app, shards, make=make and not self._read_only)
 
     async def apps(self) -> list[str]:
         return sorted(app.decode() for app in await self._opened().one("apps", DIRECTORY))
@@ -198,7 +180,7 @@ class RedisStore:
     async def create(self, shard: int, creation: Creation) -> Holder | None:
         self._opened()
         if creation.refusal is not None:
-            await self._app(creation.refusal.app or creation.head.app)
+            await self._apps.learn([creation.refusal.app or creation.head.app])
         made = await self._creations.add((shard, creation))
         if isinstance(made, Exception):
             raise made
@@ -224,7 +206,7 @@ class RedisStore:
         return made
 
     def _creation(self, creation: Creation) -> list[Any]:
-        return creation_fields(creation, self._home, creation.head.app)
+        return creation_fields(creation, self._apps.home, creation.head.app)
 
     async def renew(self, shard: int, holder: Holder, mail: Mail, wait: Wait, at: int) -> bool:
         condition = [holder.id, holder.execution, str(holder.sequence), digits(at)]
@@ -337,10 +319,9 @@ class RedisStore:
 
     async def commit(self, batches: Sequence[Batch], token: str) -> list[Outcome]:
         server, outbox = self._opened(), self._outbox
-        for app in apps_of(batches) - self._apps.keys():
-            await self._app(app)
+        await self._apps.learn(apps_of(batches))
         asked = [
-            written(batch, token, self._series.get(batch.lease.shard, 0), self._home, self._row_bytes_max)
+            written(batch, token, self._series.get(batch.lease.shard, 0), self._apps.home, self._row_bytes_max)
             for batch in batches
         ]
         size = sum(one.size for one in asked)
@@ -423,16 +404,16 @@ class RedisStore:
     # Ledger
 
     async def audit(self, app: str, after: int, entries: Sequence[bytes], digest: str) -> bool:
-        keys = app_keys((await self._app(app))[0])
+        keys = app_keys(await self._apps.number(app))
         texts = [entry.decode() for entry in entries]
         return bool(await self._opened().one("audit", keys, "add", after, digest, *texts))
 
     async def audit_head(self, app: str) -> tuple[int, str]:
-        number, digest = await self._opened().one("audit", app_keys((await self._app(app))[0]), "head")
+        number, digest = await self._opened().one("audit", app_keys(await self._apps.number(app)), "head")
         return int(number), digest.decode()
 
     async def audited(self, app: str, after: int, limit: int) -> list[tuple[int, bytes]]:
-        keys = app_keys((await self._app(app))[0])
+        keys = app_keys(await self._apps.number(app))
         found = await self._opened().one("audit", keys, "page", after, limit)
         return list(enumerate(found, after + 1))
 
@@ -458,8 +439,7 @@ class RedisStore:
         await ownership.release(self._opened(), leases)
 
     async def beat(self, app: str, member: Member, leases: Sequence[Lease]) -> Beat:
-        number, _ = await self._app(app)
-        beat = await ownership.beat(self._opened(), app, number, member, leases)
+        beat = await ownership.beat(self._opened(), app, await self._apps.number(app), member, leases)
         held = {lease.shard for lease in beat.held}
         self._let_go([lease for lease in leases if lease.shard not in held])
         return beat
@@ -473,13 +453,13 @@ class RedisStore:
         return RedisHeart(self.address)
 
     async def tell(self, app: str, owner: str, about: bytes) -> None:
-        await ownership.tell(self._opened(), (await self._app(app))[0], owner, about)
+        await ownership.tell(self._opened(), await self._apps.number(app), owner, about)
 
     async def leave(self, app: str, owner: str) -> None:
-        await ownership.leave(self._opened(), (await self._app(app))[0], owner)
+        await ownership.leave(self._opened(), await self._apps.number(app), owner)
 
     async def members(self, app: str) -> list[Member]:
-        return await ownership.members(self._opened(), (await self._app(app))[0])
+        return await ownership.members(self._opened(), await self._apps.number(app))
 
     async def suspects(self, shard: int) -> list[Suspect]:
         return await ownership.suspects(self._opened(), shard)
@@ -491,11 +471,9 @@ class RedisStore:
         await ownership.acquit(self._opened(), lease, instances)
 
     async def holder(self, app: str) -> str | None:
-        number, count = await self._app(app, make=False)
-        if not count:
-            return None
-        (first,) = await census.shard_states(self._opened(), [shard_id(number, 0)])
-        return first.owner
+        first = (await self._shards_there(app))[:1]
+        states = await census.shard_states(self._opened(), first)
+        return states[0].owner if states else None
 
     # Wake
 
@@ -558,7 +536,7 @@ class RedisStore:
 
     async def take_in(self, app: str, by: str, wholes: Sequence[Whole]) -> list[str]:
         shards = await self.shards(app)
-        placed = [(self._home(app, whole.head.id), whole) for whole in wholes]
+        placed = [(self._apps.home(app, whole.head.id), whole) for whole in wholes]
         return await moving.take_in(self._opened(), app, shards, by, placed)
 
     async def recount(self, app: str, by: str, shard: int, permits: Sequence[Permit]) -> None:
@@ -566,7 +544,7 @@ class RedisStore:
 
     async def discard(self, app: str, by: str, places: Sequence[Place]) -> None:
         shards = await self.shards(app)
-        placed = [(self._home(app, place.id), place) for place in places]
+        placed = [(self._apps.home(app, place.id), place) for place in places]
         await moving.discard(self._opened(), app, shards, by, placed)
 
     # Inspected
@@ -603,17 +581,13 @@ class RedisStore:
             raise NotOpen(f"{self.address} is closed; open the store first")
         return self._server
 
-    def _home(self, app: str, id: str) -> int:
-        number, count = self._apps[app]
-        return shard_id(number, shard_number(id, count))
-
     def _channel(self, shard: int) -> str:
         """Where the shard's owner hears of mail; none if this process is it, and hears without."""
         return "" if shard in self._leases else shard_channel(shard)
 
     def _listen(self) -> None:
         channels = {shard_channel(shard) for shard in self._leases}
-        self._hints.want(channels | {app_channel(number) for number, _ in self._apps.values()})
+        self._hints.want(channels | set(map(app_channel, self._apps.numbers())))
 
 
 def _made(creation: Creation, answer: Any) -> Holder | Exception | None:

@@ -51,6 +51,7 @@ from perdure.stores.contract import (
     Whole,
     shard_number,
 )
+from perdure.stores.reach import apps_of
 from perdure.stores.rules import check_reservable, lost, owned, read_cursor, rolled_back
 from perdure.stores.sql import (
     census,
@@ -222,7 +223,7 @@ class SqlStore:
         return await self._ask(reads.find, query, position, limit)
 
     async def commit(self, batches: Sequence[Batch], token: str) -> list[Outcome]:
-        for app in _apps(batches) - self._shards.keys():
+        for app in apps_of(batches) - self._shards.keys():
             await self.shards(app)
         return await self._session(self._writer).run(self._commit, batches, token)
 
@@ -672,14 +673,6 @@ def told(answer: T | Exception) -> T:
 def _claim_unless_reserved(connection: Connection, app: str, *args: Any) -> list[OpenCall]:
     moving.check_app_free(connection, app)
     return offers.claim(connection, app, *args)
-
-
-def _apps(batches: Sequence[Batch]) -> set[str]:
-    """The apps to whose instances the turns write."""
-    turns = [turn for batch in batches for turn in batch.turns]
-    created = {creation.head.app for turn in turns for creation in turn.created}
-    sent = {mail.app for turn in turns for mail in turn.mail if mail.app}
-    return created | sent | {batch.lease.app for batch in batches}
 
 
 def _parts(batch: Batch) -> Sequence[Turn | Append]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from perdure.errors import InvalidArgument
+from perdure.errors import ForkedEngine, InvalidArgument, NotOpen
 
+T = TypeVar("T")
 FORMAT = 1
 """Of the tables of values, which go their own way beside those of workflows."""
 KEY_BYTES_MAX = 1_024
@@ -98,6 +100,15 @@ class StateStore(Protocol):
     async def close(self) -> None:
         """Let go of the database. What was not answered may be done or not."""
         ...
+
+
+def opened(connection: T | None, process: int) -> T:
+    """What a store works with that this process has opened. Raises NotOpen, and ForkedEngine in any other process."""
+    if connection is None:
+        raise NotOpen("the state store is not open; open it first")
+    if os.getpid() != process:
+        raise ForkedEngine("the state store was open when this process was forked; open one of its own")
+    return connection
 
 
 def new_etag() -> str:

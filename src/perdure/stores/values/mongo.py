@@ -12,11 +12,11 @@ from typing import Any
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
-from perdure.errors import ForkedEngine, InvalidArgument, NotOpen, StoreVersion
+from perdure.errors import InvalidArgument, StoreVersion
 from perdure.stores.mongo.address import Address
 from perdure.stores.mongo.database import Database
 from perdure.stores.mongo.refusals import refusal
-from perdure.stores.values.contract import FORMAT, SWEEP_ROWS, Item, Operation, check_keys, check_operations
+from perdure.stores.values.contract import FORMAT, SWEEP_ROWS, Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Kind, Step, mismatch, steps_of
 from perdure.stores.values.undone import Undone, until_done
 
@@ -170,11 +170,7 @@ class MongoValues:
 
     @property
     def _opened(self) -> Database:
-        if self._database is None:
-            raise NotOpen("the state store is not open; open it first")
-        if os.getpid() != self._pid:
-            raise ForkedEngine("the state store was open when this process was forked; open one of its own")
-        return self._database
+        return opened(self._database, self._pid)
 
     def __repr__(self) -> str:
         return f"<values {self._space!r} in {self._address}>"

@@ -12,10 +12,10 @@ from typing import Any
 import asyncmy
 from asyncmy import errors
 
-from perdure.errors import ForkedEngine, NotOpen, PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
+from perdure.errors import PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
 from perdure.stores.sql.mysql.address import Address
 from perdure.stores.sql.mysql.connection import CONNECT_SECONDS_MAX, DEADLOCK, LOCK_TIMEOUT, QuietCursor
-from perdure.stores.values.contract import Item, Operation, check_keys, check_operations
+from perdure.stores.values.contract import Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
 from perdure.stores.values.sql import MYSQL, check_format, item_of, values_of
 from perdure.stores.values.undone import Undone, until_done
@@ -129,12 +129,9 @@ class MysqlValues:
     @asynccontextmanager
     async def _cursor(self) -> AsyncIterator[Any]:
         """A cursor on a connection that goes back to the pool only if it is as it was."""
-        if self._pool is None:
-            raise NotOpen("the state store is not open; open it first")
-        if os.getpid() != self._pid:
-            raise ForkedEngine("the state store was open when this process was forked; open one of its own")
+        pool = opened(self._pool, self._pid)
         async with self._meant(), asyncio.timeout(ANSWER_SECONDS_MAX):
-            connection = await self._pool.acquire()
+            connection = await pool.acquire()
             try:
                 async with connection.cursor() as cursor:
                     yield cursor
@@ -144,7 +141,7 @@ class MysqlValues:
                 connection.close()  # the answer to a call that was given up may come at any time
                 raise
             finally:
-                await self._pool.release(connection)
+                await pool.release(connection)
 
     @asynccontextmanager
     async def _meant(self) -> AsyncIterator[None]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import asyncpg
 
-from perdure.errors import ForkedEngine, NotOpen, PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
+from perdure.errors import PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
 from perdure.stores.sql.postgres import link
 from perdure.stores.sql.postgres.address import Address
-from perdure.stores.values.contract import Item, Operation, check_keys, check_operations
+from perdure.stores.values.contract import Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
 from perdure.stores.values.sql import POSTGRES, check_format, item_of, values_of
 from perdure.stores.values.undone import Undone, until_done
@@ -119,11 +119,8 @@ class PostgresValues:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        if self._pool is None:
-            raise NotOpen("the state store is not open; open it first")
-        if os.getpid() != self._pid:
-            raise ForkedEngine("the state store was open when this process was forked; open one of its own")
-        async with self._meant(), self._pool.acquire(timeout=link.ANSWER_SECONDS_MAX) as connection:
+        pool = opened(self._pool, self._pid)
+        async with self._meant(), pool.acquire(timeout=link.ANSWER_SECONDS_MAX) as connection:
             yield connection
 
     @asynccontextmanager

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Sequence
 
-from perdure.errors import ForkedEngine, NotOpen, StoreVersion
+from perdure.errors import StoreVersion
 from perdure.stores.redis.address import Address
 from perdure.stores.redis.records import text
 from perdure.stores.redis.server import Server
-from perdure.stores.values.contract import FORMAT, Item, Operation, check_keys, check_operations
+from perdure.stores.values.contract import FORMAT, Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
 
 
@@ -68,11 +68,7 @@ class RedisValues:
 
     @property
     def _opened(self) -> Server:
-        if self._server is None:
-            raise NotOpen("the state store is not open; open it first")
-        if os.getpid() != self._pid:
-            raise ForkedEngine("the state store was open when this process was forked; open one of its own")
-        return self._server
+        return opened(self._server, self._pid)
 
     def __repr__(self) -> str:
         return f"<values {self._prefix} on {self._address}>"

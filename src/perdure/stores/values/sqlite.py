@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from perdure.errors import ForkedEngine, NotOpen, PerdureError
+from perdure.errors import PerdureError
 from perdure.stores.sql.connection import Connection, in_transaction
 from perdure.stores.sql.runner import Runner, ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
-from perdure.stores.values.contract import Item, Operation, check_keys, check_operations
+from perdure.stores.values.contract import Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
 from perdure.stores.values.sql import SQLITE, check_format, item_of, values_of
 
@@ -70,7 +70,7 @@ class SqliteValues:
             await _let_go(runner, made)
 
     async def get(self, keys: Sequence[str]) -> list[Item | None]:
-        reader = self._opened(self._reader)
+        reader = opened(self._reader, self._pid)
         check_keys(keys)
         if len(keys) == 1:
             return [self._meant(self._one, reader, keys[0])]
@@ -78,7 +78,7 @@ class SqliteValues:
         return self._meant(in_transaction, reader, False, lambda _: [self._one(reader, key) for key in keys])
 
     async def apply(self, operations: Sequence[Operation]) -> None:
-        self._opened(self._writer)
+        opened(self._writer, self._pid)
         check_operations(operations)
         if not operations:
             return
@@ -90,7 +90,7 @@ class SqliteValues:
         await done
 
     async def sweep(self) -> int:
-        writer = self._opened(self._writer)
+        writer = opened(self._writer, self._pid)
         assert self._runner is not None, "it is open"
         return await self._runner.run(
             self._meant, in_transaction, writer, True, lambda connection: connection.change(SQLITE.sweep)
@@ -169,13 +169,6 @@ class SqliteValues:
             raise
         except Exception as error:
             raise self._database.translated(error)[0] from error
-
-    def _opened(self, connection: Connection | None) -> Connection:
-        if connection is None:
-            raise NotOpen("the state store is not open; open it first")
-        if os.getpid() != self._pid:
-            raise ForkedEngine("the state store was open when this process was forked; open one of its own")
-        return connection
 
     def __repr__(self) -> str:
         return f"<values {self._space!r} in {self._database!r}>"

@@ -10,7 +10,6 @@ import nats.js.errors
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
 from perdure.clock import Clock, SystemClock
-from perdure.engine.topic_lane import Lane
 from perdure.history.subscribing import DEFAULTS
 from perdure.remote.brokers.jetstream import names
 from perdure.remote.brokers.jetstream.client import ANSWER_SECONDS, Link, asking
@@ -18,7 +17,7 @@ from perdure.remote.brokers.jetstream.group import NatsGroup
 from perdure.remote.brokers.jetstream.topics import Topics
 from perdure.remote.brokers.parts import part_of
 from perdure.remote.brokers.settings import BrokerSettings
-from perdure.remote.brokers.subscriber import Subscriber
+from perdure.remote.brokers.subscribers import Subscribers
 from perdure.remote.cloudevents import kept_form
 from perdure.stores.options import shown
 
@@ -34,8 +33,7 @@ class NatsBroker:
         self._link = Link(settings)
         self._topics = Topics(settings)
         self._turns = itertools.count()
-        self._subscribers: list[Subscriber] = []
-        self._lane = Lane()
+        self._subscribers = Subscribers(self._clock, settings.lease)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         context = await self._link.stream_context()
@@ -62,24 +60,19 @@ class NatsBroker:
     async def subscribe(
         self, topic: str, group: str, handle: Handle, options: SubscribeOptions = DEFAULTS
     ) -> Subscription:
-        member = self._clock.token()
         context = await self._link.stream_context()
         async with asking(self._settings):
             stream, parts = await self._topics.of(context, topic)
-        members = NatsGroup(
-            self._link, self._settings, self._publish, topic, group, member, stream, parts, options.begin
-        )
-        name = f"{topic} for {group}"
-        lease, lane = self._settings.lease, self._lane
-        subscriber = Subscriber(name, member, members, handle, options, self._clock, lease, lane)
-        await subscriber.start()
-        self._subscribers = [one for one in self._subscribers if not one.is_closed] + [subscriber]
-        return subscriber
+
+        def join(member: str) -> NatsGroup:
+            return NatsGroup(
+                self._link, self._settings, self._publish, topic, group, member, stream, parts, options.begin
+            )
+
+        return await self._subscribers.start(topic, group, handle, options, join)
 
     async def close(self) -> None:
-        for subscriber in self._subscribers:
-            await subscriber.close()
-        self._subscribers.clear()
+        await self._subscribers.close()
         await self._link.close()
 
     async def _publish(self, message: Message) -> None:

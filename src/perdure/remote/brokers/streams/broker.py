@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
 from perdure.clock import Clock, SystemClock
-from perdure.engine.topic_lane import Lane
 from perdure.gathering import Gathering
 from perdure.history.subscribing import DEFAULTS
 from perdure.remote.brokers.parts import part_of
@@ -16,7 +15,7 @@ from perdure.remote.brokers.streams import names
 from perdure.remote.brokers.streams.client import asking, connected, script
 from perdure.remote.brokers.streams.group import RedisGroup
 from perdure.remote.brokers.streams.writing import kept, written
-from perdure.remote.brokers.subscriber import Subscriber
+from perdure.remote.brokers.subscribers import Subscribers
 from perdure.stores.options import shown
 
 TOPICS_MAX = 10_000
@@ -34,8 +33,7 @@ class RedisBroker:
         self._outgoing = Gathering(self._write)
         self._parts: dict[str, int] = {}
         self._turns = itertools.count()
-        self._subscribers: list[Subscriber] = []
-        self._lane = Lane()
+        self._subscribers = Subscribers(self._clock, settings.lease)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         await self._outgoing.add_all(messages)
@@ -43,20 +41,15 @@ class RedisBroker:
     async def subscribe(
         self, topic: str, group: str, handle: Handle, options: SubscribeOptions = DEFAULTS
     ) -> Subscription:
-        member = self._clock.token()
         parts = await self._parts_of(topic)
-        members = RedisGroup(self._client, self._settings, self._clock, topic, group, member, parts, options.begin)
-        name = f"{topic} for {group}"
-        lease, lane = self._settings.lease, self._lane
-        subscriber = Subscriber(name, member, members, handle, options, self._clock, lease, lane)
-        await subscriber.start()
-        self._subscribers = [one for one in self._subscribers if not one.is_closed] + [subscriber]
-        return subscriber
+
+        def join(member: str) -> RedisGroup:
+            return RedisGroup(self._client, self._settings, self._clock, topic, group, member, parts, options.begin)
+
+        return await self._subscribers.start(topic, group, handle, options, join)
 
     async def close(self) -> None:
-        for subscriber in self._subscribers:
-            await subscriber.close()
-        self._subscribers.clear()
+        await self._subscribers.close()
         await self._client.aclose()
 
     async def _write(self, messages: Sequence[Message]) -> list[None]:
