@@ -161,7 +161,7 @@ def test_a_token_that_no_header_carries_is_refused_and_not_repeated(text):
 
 
 def test_a_token_is_shown_to_nobody_by_accident():
-    assert "api_token=Token(***), all_apps_token=None)" in repr(CLOSED)
+    assert "api_token=Token(***), all_apps_token=None, hosts=None)" in repr(CLOSED)
     assert "own-token" not in f"{OWN} {OWN!r} {[OWN]}"
     assert (Token("a"), hash(Token("a"))) == (Token("a"), hash(Token("a")))
     assert Token("a") not in (Token("b"), "a")

@@ -175,10 +175,15 @@ def test_values_that_cannot_be_meant(values, told):
 def test_a_listener_hands_its_policy_on():
     token, every = Token("xyz-1"), Token("xyz-2")
     settings = changed(api_token=token, all_apps_token=every)
-    assert settings.policy(FREE) == Policy(app_id="shop", api_token=token, all_apps_token=every)
+    here = frozenset({"127.0.0.1"})
+    assert settings.policy(FREE) == Policy(app_id="shop", api_token=token, all_apps_token=every, hosts=here)
     assert settings.app_ids == ("shop",)
     other = Listener(app_id="stock", grpc_port=0, http_port=0)
-    assert changed(listeners=(FREE, other)).policy(other) == Policy(app_id="stock", neighbours=frozenset({"shop"}))
+    assert changed(listeners=(FREE, other)).policy(other) == Policy(
+        app_id="stock", neighbours=frozenset({"shop"}), hosts=here
+    )
+    assert changed(ui_hosts=("Shop.test",)).policy(FREE).hosts == here | {"shop.test"}
+    assert changed(host="0.0.0.0", insecure_public=True).policy(FREE).hosts is None
     assert "xyz-" not in repr(settings)
 
 

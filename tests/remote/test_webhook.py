@@ -1,7 +1,12 @@
 """One event on its way to a webhook: what becomes of answers that are slow, wrong, or none at all."""
 
 import asyncio
+import contextlib
+import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -49,6 +54,56 @@ def test_a_slow_answer_is_none() -> None:
     with receiving(lambda number, event: time.sleep(0.5) or 200) as receiver:
         (answer,) = told(receiver, timeout=0.05)
     assert isinstance(answer, NotHeard)
+
+
+@contextmanager
+def dripping(*said: bytes) -> Iterator[Receiver]:
+    """A receiver that answers each request with these pieces, one every 0.05 s, on connections that it keeps."""
+    ends = threading.Event()
+    receiver = Receiver()
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError):
+                while connection.recv(65_536) and not ends.is_set():
+                    for piece in said:
+                        connection.sendall(piece)
+                        ends.wait(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        receiver.url = f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            ends.set()
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+ENDLESS = b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"
+
+
+def test_an_answer_that_comes_in_drops_is_none_after_the_timeout() -> None:
+    with dripping(*[bytes([byte]) for byte in OK * 10]) as receiver:
+        began = time.monotonic()
+        first, second = told(receiver, 2, timeout=0.2)
+    assert time.monotonic() - began < 2
+    assert "has not answered within 0.2 s" in str(first)
+    assert isinstance(second, NotHeard)
+
+
+def test_an_answer_is_heard_by_its_status_however_slowly_the_rest_comes() -> None:
+    with dripping(ENDLESS, *[b"x"] * 200) as receiver:
+        began = time.monotonic()
+        assert told(receiver, 2, timeout=0.2) == [None, None]
+    assert time.monotonic() - began < 2
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_again() -> None:

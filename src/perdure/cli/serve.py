@@ -113,7 +113,7 @@ async def serve(
     no_ui: Annotated[bool, typer.Option("--no-ui", help="Without the dashboard, which is under /ui.")] = False,
     ui_host: Annotated[
         list[str] | None,
-        typer.Option("--ui-host", metavar="NAME", help="A name by which browsers reach the dashboard."),
+        typer.Option("--ui-host", metavar="NAME", help="A name by which browsers reach the port, beside localhost."),
     ] = None,
     drain_seconds: DrainOption = DRAIN_SECONDS,
     quarantine_workers: Annotated[

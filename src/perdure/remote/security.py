@@ -66,13 +66,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What one listener asks of its callers: it serves `app_id`, and the same server has listeners for `neighbours`.
 
     `api_token` opens them, `all_apps_token` any app that a caller names. Without either they are open to whoever
-    reaches the port, and no other one is.
+    reaches the port, and no other one is; over HTTP under the `hosts`, localhost and addresses in numbers (None: any).
     """
 
     app_id: str
     neighbours: frozenset[str] = frozenset()
     api_token: Token | None = None
     all_apps_token: Token | None = None
+    hosts: frozenset[str] | None = None
 
 
 class Grant(msgspec.Struct, frozen=True):

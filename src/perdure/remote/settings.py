@@ -119,6 +119,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             neighbours=frozenset(self.app_ids) - {listener.app_id},
             api_token=self.api_token,
             all_apps_token=self.all_apps_token,
+            # of others nobody knows by which names they are reached, and they say that they are open to whoever does
+            hosts=frozenset(name.lower() for name in (self.host, *self.ui_hosts)) if self.is_loopback else None,
         )
 
 

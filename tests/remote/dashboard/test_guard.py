@@ -3,7 +3,7 @@
 import pytest
 
 from perdure.errors import InvalidArgument
-from perdure.remote.dashboard.guard import Policy, is_our_form, is_our_host
+from perdure.remote.dashboard.guard import Policy, is_our_form
 from perdure.remote.dashboard.seal import SESSION_SECONDS, Seal, Session
 from perdure.remote.security import Token
 from perdure.sdk.role import Role, role_named
@@ -56,32 +56,6 @@ def test_a_token_opens_its_role_and_no_more_than_the_dashboard_allows():
         Role.ADMIN, Role.READ, None, None, None, None,
     ]  # fmt: skip
     assert Policy(tokens=tokens, role=Role.OPERATE).role_of("admins") is Role.OPERATE
-
-
-@pytest.mark.parametrize(
-    "host, ours",
-    [
-        ("localhost", True),
-        ("LOCALHOST:80", True),
-        ("localhost.", True),
-        ("10.0.0.7:3580", True),
-        ("[fe80::1]:3580", True),
-        ("ops.example.org:443", True),
-        ("example.org", False),
-        ("localhost.example.org", False),
-        ("127.0.0.1.example.org", False),
-        ("a@localhost", False),
-        ("localhost/x", False),
-        ("localhost:99999", False),
-        ("localhost:x", False),
-        ("[::1", False),
-        ("l\u00f6calhost", False),
-        ("x" * 300, False),
-        ("", False),
-    ],
-)
-def test_a_host_is_ours_by_name_or_number(host, ours):
-    assert is_our_host(host, Policy(hosts=frozenset(("ops.example.org",)))) is ours
 
 
 @pytest.mark.parametrize(

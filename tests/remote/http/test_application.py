@@ -7,6 +7,7 @@ import logging
 import re
 
 import httpx
+import msgspec
 import pytest
 
 from perdure.errors import (
@@ -22,7 +23,7 @@ from perdure.errors import (
 from perdure.remote.http import bodies, document
 from perdure.remote.http.bodies import BODY_BYTES_MAX
 from perdure.remote.http.faults import Fault
-from perdure.remote.security import Policy
+from perdure.remote.security import Policy, Token
 from tests.remote.http.desk import V1, Around, Held, served, until
 
 JSON = {"content-type": "application/json"}
@@ -93,6 +94,32 @@ def test_a_page_of_another_site_steers_nothing(run, url, said, status):
         return (await handle.state()).finished is not None
 
     assert run(scenario) == (status, 200, "terminated" if status == 202 else "running")
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("evil.example", 403),
+        ("evil.example:80", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+        ("localhost:3500", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:3500", 200),
+        ("shop.test", 200),
+    ],
+)
+def test_a_page_that_has_bound_its_name_to_this_machine_is_told_nothing_without_a_token(run, url, host, status):
+    async def scenario():
+        async with served(url) as (browser, desk):
+            desk.policy = msgspec.structs.replace(desk.policy, hosts=frozenset(("shop.test",)))
+            looked = await browser.get("/v1.0/metadata", headers={"host": host})
+            healthy = await browser.get("/v1.0/healthz", headers={"host": host})
+            desk.policy = msgspec.structs.replace(desk.policy, api_token=Token("t"))
+            known = await browser.get("/v1.0/metadata", headers={"host": host, "dapr-api-token": "t"})
+            return looked.status_code, healthy.status_code, known.status_code
+
+    assert run(scenario) == (status, 204 if status == 200 else 403, 200)
 
 
 def test_with_a_token_a_page_of_another_site_may_steer(run, url):

@@ -25,13 +25,14 @@ from perdure.errors import InstanceNotFound, InvalidArgument, NotPermitted, Perd
 from perdure.history.audit_log import Actor
 from perdure.remote.dashboard.counted import Counted
 from perdure.remote.dashboard.forms import form_of
-from perdure.remote.dashboard.guard import HEADERS, Policy, is_our_form, is_our_host
+from perdure.remote.dashboard.guard import HEADERS, Policy, is_our_form
 from perdure.remote.dashboard.page import Page, Shown
 from perdure.remote.dashboard.pages import PAGES
 from perdure.remote.dashboard.seal import SESSION_SECONDS, Seal, Session
 from perdure.remote.dashboard.targets import LOST, Place, Target, Targets
 from perdure.remote.dashboard.views import moments
 from perdure.remote.dashboard.visit import Visit
+from perdure.remote.hosts import is_own_host
 from perdure.remote.security import TOKEN_CHARACTERS_MAX
 from perdure.sdk.client import Client
 from perdure.sdk.role import Role
@@ -279,7 +280,7 @@ class _Door:
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
-        if not is_our_host(host, self._policy):
+        if not is_own_host(host, self._policy.hosts):
             return Response(
                 "This dashboard does not go by that name. Who runs it adds names: --allowed-host, hosts=[...].\n",
                 421,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,8 +21,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """What every answer says: nothing inline runs, nothing from elsewhere is loaded, nobody frames a page."""
-HOST_CHARACTERS_MAX = 255
-_LOCAL = frozenset(("localhost",))
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,15 +43,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return None if found is None else min(found, self.role)
 
 
-def is_our_host(host: str, policy: Policy) -> bool:
-    """Whether a request's Host is a name of ours.
-
-    A page that rebinds its own name to this machine sends that name; the number of an address cannot be rebound.
-    """
-    name = _hostname(host)
-    return name is not None and (name in _LOCAL or name in policy.hosts or _is_address(name))
-
-
 def is_our_form(headers: Mapping[str, str], scheme: str) -> bool:
     """Whether a form was sent by a page of ours, as far as the browser says."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
@@ -64,22 +51,3 @@ def is_our_form(headers: Mapping[str, str], scheme: str) -> bool:
     host = headers.get("host", "")
     # because TLS may end at a proxy in front of us
     return origin is None or origin in (f"{scheme}://{host}", f"https://{host}")
-
-
-def _hostname(host: str) -> str | None:
-    if not host or len(host) > HOST_CHARACTERS_MAX or not host.isascii() or any(one in host for one in "/@?#\\ "):
-        return None
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts.hostname.rstrip(".") if parts.hostname else None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -21,6 +21,7 @@ from perdure.clock import Clock, SystemClock
 from perdure.engine.auditing import acting
 from perdure.errors import NotPermitted, PerdureError
 from perdure.history.audit_log import Actor
+from perdure.remote.hosts import is_own_host
 from perdure.remote.http.actors import ACTOR_ROUTES
 from perdure.remote.http.blocks import BlockRoute, routes_of
 from perdure.remote.http.document import BLOCKS, document
@@ -69,7 +70,7 @@ class _Door:
             try:
                 policy = self._hub.policy
                 if policy.api_token is None:
-                    _refuse_other_sites(scope)
+                    _refuse_other_sites(scope, policy.hosts)
                 grant = admit_anybody(policy) if scope["path"] in _OPEN else admit(_shown(scope), policy)
                 scope[_APP] = grant.app
                 acting.set(Actor(kind="server", name=grant.name, place=_peer(scope)))
@@ -82,14 +83,21 @@ _APP = "perdure.app"
 _OPEN = frozenset(path for operation in OPERATIONS if operation.open for path in operation.paths())
 
 
-def _refuse_other_sites(scope: Scope) -> None:
+def _refuse_other_sites(scope: Scope, hosts: frozenset[str] | None) -> None:
     """A browser sends for any page of the web to this port too; with a token it cannot, as the page has none.
 
-    Raises NotPermitted.
+    To a page that has bound its own name to this machine it even gives the answers; it sends that name. Raises
+    NotPermitted.
     """
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    host = headers.get(b"host")
+    if host is not None and hosts is not None and not is_own_host(host, hosts):
+        raise NotPermitted(
+            f"this port does not go by the name {host[:100]!r}; call localhost, start the server with --ui-host and "
+            "the name, or with an API token"
+        )
     origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", "none")
-    is_ours = origin is None or urlsplit(origin).netloc == headers.get(b"host")
+    is_ours = origin is None or urlsplit(origin).netloc == host
     if scope["method"] not in _LOOKS and not (is_ours and site in ("none", "same-origin")):
         raise NotPermitted("a page of another site has sent this, which only a server with an API token takes")
 
