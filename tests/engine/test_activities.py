@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -569,3 +570,29 @@ def test_an_activity_that_raises_what_only_loops_and_generators_raise_has_failed
 
     assert outcome(run, app, main) == told
     assert attempts == ["async", "async", "thread", "thread"]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_an_activity_that_exits_in_its_thread_has_failed_and_the_process_goes_on(run, app, error):
+    """Programs for the shell, called as functions, end with `sys.exit`."""
+
+    @app.activity
+    def leave() -> None:
+        raise error("usage: ...")
+
+    @app.activity
+    def leave_later() -> Iterator[int]:
+        yield 1
+        raise error("usage: ...")
+
+    @app.workflow
+    async def main() -> list[str]:
+        types = []
+        for activity in (leave, leave_later):
+            try:
+                await activity()
+            except ActivityFailed as failed:
+                types.append(failed.type)
+        return types
+
+    assert outcome(run, app, main) == [error.__name__] * 2

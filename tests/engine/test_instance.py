@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from perdure import App, wait_for_event
-from perdure.stores.contract import Batch, Outcome
+from perdure.clock import SECOND, SystemClock
+from perdure.codec import encode_arguments
+from perdure.engine.engine import Engine
+from perdure.history.work import StartOptions
+from perdure.sdk.worker import Worker
+from perdure.stores.contract import Batch, Loaded, Outcome, Status
 from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
@@ -76,6 +81,49 @@ def test_a_turn_that_the_store_cannot_take_stands_still_and_keeps_its_results(tm
     assert asyncio.run(stalled()) == "turn-too-large"
     assert asyncio.run(resumed()) == 3_000_001
     assert sorted(runs) == ["1", "a", "b", "c"]
+
+
+class Behind(SystemClock):
+    """The machine's clock, until it is set back."""
+
+    behind = 0
+
+    def now(self) -> int:
+        return super().now() - self.behind
+
+
+class SettingBack(MemoryStore):
+    """Sets a clock back when somebody is loaded who was due by it."""
+
+    clock: Behind | None = None
+
+    async def load(self, shard: int, ids: Sequence[str]) -> list[Loaded]:
+        if self.clock is not None:
+            self.clock.behind = SECOND // 2
+        return await super().load(shard, ids)
+
+
+def test_a_timer_that_was_due_before_the_clock_was_set_back_fires_when_it_is_due_again() -> None:
+    app, _ = napping("memory:")
+    store, clock = SettingBack(), Behind()
+
+    def engine() -> Engine:
+        return Engine("naps", store, Worker("naps", app.definitions), clock=clock, quarantine_deaths=None)
+
+    async def scenario() -> Any:
+        first = engine()
+        await first.open()
+        await first.operations.start("nap", encode_arguments((), {}), StartOptions(id="nap"))
+        await first.close()
+        second = engine()
+        await second.open()
+        store.clock = clock
+        found = await second.operations.outcome("nap", None, 30.0)
+        await second.close()
+        assert clock.behind
+        return found.status
+
+    assert asyncio.run(scenario()) == Status.COMPLETED
 
 
 class OnceRefusing(MemoryStore):

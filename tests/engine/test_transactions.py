@@ -539,7 +539,9 @@ def test_nothing_is_written_through_a_transaction_that_a_step_has_kept(run, app,
     assert "eve" not in balances(file)
 
 
-@pytest.mark.parametrize("error", [GeneratorExit, StopIteration, StopAsyncIteration, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "error", [GeneratorExit, StopIteration, StopAsyncIteration, asyncio.CancelledError, SystemExit, KeyboardInterrupt]
+)
 def test_whatever_a_step_raises_fails_it(run, app, error):
     @app.transaction(retry=Retry(max_attempts=1))
     def odd(db: Transaction) -> int:

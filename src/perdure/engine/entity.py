@@ -196,7 +196,11 @@ class Entity:
         """The time of a delayed operation may have come."""
         wait = self.waits.get(number)
         is_queued = any(entry.number == number for entry in self._queue) or number in self._due
-        if wait is None or wait.due is None or wait.due > self._services.clock.now() or is_queued:
+        if wait is None or wait.due is None or is_queued:
+            return
+        if wait.due > self._services.clock.now():
+            # because the clock may have been set back meanwhile, and nobody else will come for it
+            self._services.schedule(wait.due, self.id, number)
             return
         self._due.append(number)
         self._wake()

@@ -260,7 +260,11 @@ class Instance:
             self._services.schedule(now + DUE_AGAIN, self.id, number)
             return
         wait = self.waits.get(number)
-        if wait is None or (wait.due is not None and wait.due > now):
+        if wait is None:
+            return
+        if wait.due is not None and wait.due > now:
+            # because the clock may have been set back meanwhile, and nobody else will come for it
+            self._services.schedule(wait.due, self.id, number)
             return
         head = self.head
         if wait.state == QUEUED:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 import msgspec
 
 from perdure.codec import Payload, Writer, decode
-from perdure.errors import StreamError
+from perdure.errors import ApplicationError, StreamError
 from perdure.history.streams import Selection
 from perdure.history.work import Outlet
 from perdure.stores.contract import Item, Stream
@@ -181,3 +181,5 @@ def portable(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return function(*args, **kwargs)
     except (StopIteration, GeneratorExit) as error:  # because who awaits would hear of neither, and wait for ever
         raise RuntimeError(f"{error!r} was raised; next() without a default is the usual cause") from error
+    except (SystemExit, KeyboardInterrupt) as error:  # because a thread's end is not the process's, nor was it asked to
+        raise ApplicationError(str(error), type=type(error).__name__) from error

@@ -395,8 +395,6 @@ class Worker:
             value = activity.function(guest, *args, **kwargs)
             result = NOTHING if value is None else self._writer.encode(value)
             return Outcome(result=result, guarantee="exactly-once", messages=OUTBOX.get().messages)
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as error:  # noqa: BLE001 because it is the attempt's outcome
             return self._failed(activity, work, error, expired=False)
 
