@@ -66,6 +66,36 @@ async def impatient() -> str:
         assert told.next.startswith("a timer of it goes off at 20")
 
 
+AGENT = """
+from pydantic_ai import Agent
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
+from perdure.agents import DurableAgent
+
+def model(messages, info):
+    said = [part for message in messages for part in message.parts if part.part_kind == "tool-return"]
+    return ModelResponse([TextPart(said[-1].content) if said else ToolCallPart("pay", {"cents": 1}, "it's call 1")])
+
+payer = Agent(FunctionModel(model), name="payer")
+
+@payer.tool_plain(requires_approval=True)
+def pay(cents: int) -> str:
+    return "paid"
+
+app = App("shop", drain_seconds=0.5, agents=[DurableAgent(payer)])
+"""
+
+
+@pytest.mark.long
+def test_a_call_of_an_agent_that_nobody_decides(place: Place) -> None:
+    with place.running(AGENT):
+        place.begin("agent.payer", {"prompt": "Pay."}, id="a")
+        told = place.moves(
+            "a", "decision", r"^agent\.payer a waits for a decision of the call \"it's call 1\" that nobody has made\.$"
+        )
+        assert (told.next, told.is_normal) == ("nothing", True)
+
+
 @pytest.mark.long
 def test_an_event_that_came_under_another_name(place: Place) -> None:
     with place.running(APPROVAL):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from perdure.history.alike import RERUN_ID_BYTES_MAX, Failed, groups, likeness_of, rerun_id
@@ -74,6 +76,13 @@ def test_stacks_of_other_languages_have_a_place_too():
     assert (
         likeness_of(Failure(type="Oops", message="no", stack=java), "i").place == "com.shop.Orders.pay(Orders.java:12)"
     )
+
+
+@pytest.mark.parametrize("text", ["\n", " ", "'a", '"', "a1", "1.", 'File "x", line 1, in f\n    '], ids=repr)
+def test_failures_of_any_length_are_looked_at_in_a_moment(text):
+    began = time.process_time()
+    likeness_of(Failure(type="Oops", message=text * 500_000, stack=text * 500_000), "a")
+    assert time.process_time() - began < 2
 
 
 def test_the_largest_group_is_first_and_knows_its_members():

@@ -16,6 +16,8 @@ from perdure.stores.contract import Head
 
 MESSAGE_CHARACTERS_MAX = 300
 """Characters of a message by which failures are told apart, after what differs each time was taken out."""
+LOOKED_AT_CHARACTERS_MAX = 20_000
+"""Characters of a message, and of a stack, that are looked at: workers of other languages send what they like."""
 FAILURES_LOOKED_MAX = 10_000
 """Failed instances, and as many stalled ones, that one look may take in; the newest."""
 FINGERPRINT_CHARACTERS = 10
@@ -39,7 +41,7 @@ _DIFFERENT_EACH_TIME = (
     (r"(?i)0x[0-9a-f]+|\d+(?:[.,]\d+)*", "<n>"),
 )
 _PYTHON_FRAME = r'File "([^"\n]+)", line (\d+), in ([^\n]+)(?:\n {4,}([^\n]+))?'
-_OTHER_FRAME = r"(?m)^\s*at ([^\n]+)"
+_OTHER_FRAME = r"(?m)^[^\S\n]*at ([^\n]+)"
 
 
 class FailureGroup(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +177,7 @@ def _chain(failure: Failure | None) -> Iterable[Failure]:
 
 
 def _same_each_time(message: str, id: str) -> str:
-    text = re.sub(rf"(?<!\w){re.escape(id)}(?!\w)", "<id>", message)
+    text = re.sub(rf"(?<!\w){re.escape(id)}(?!\w)", "<id>", message[:LOOKED_AT_CHARACTERS_MAX])
     for pattern, name in _DIFFERENT_EACH_TIME:
         text = re.sub(pattern, name, text)
     return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
@@ -185,10 +187,10 @@ def _place(failure: Failure) -> tuple[str, str] | None:
     """The innermost frame for people, and as it stays when lines before it come and go; None without a stack."""
     if not failure.stack:
         return None
-    frames = re.findall(_PYTHON_FRAME, failure.stack)
+    frames = re.findall(_PYTHON_FRAME, failure.stack[-LOOKED_AT_CHARACTERS_MAX:])
     if frames:
         path, line, function, code = frames[-1]
         short = "/".join(path.replace("\\", "/").split("/")[-2:])
         return f"{short}:{line} in {function}", f"{short} {function} {code or line}"
-    other = re.search(_OTHER_FRAME, failure.stack)
+    other = re.search(_OTHER_FRAME, failure.stack[:LOOKED_AT_CHARACTERS_MAX])
     return (other[1].strip(), other[1].strip()) if other is not None else None

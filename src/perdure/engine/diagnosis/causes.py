@@ -32,8 +32,9 @@ RETRY = Command(("resume",), options=("--now",))
 CANCEL = Command(("cancel",))
 TERMINATE = Command(("terminate",))
 RAISE = Command(("raise",), ("id", "event_name"))
+DENY = Command(("raise",), ("id", "event_name", "denial"))
 WORKER = Command(("worker",), (), names_app=True)
-STEERING = (RETRY, CANCEL, TERMINATE, RAISE)
+STEERING = (RETRY, CANCEL, TERMINATE, RAISE, DENY)
 """What an entity does not take."""
 ASK_ON = Command(("explain",), ("on",))
 
@@ -295,6 +296,17 @@ _WAITS = (
         command=RAISE,
         why="Whoever sends the event spells its name in another way than the workflow does.",
         prevent="Declare the event once (`perdure.ExternalEvent`) and let both sides use that.",
+    ),
+    Cause(
+        id="decision",
+        title="It waits for somebody to decide a call of an agent",
+        sentence="{who} waits for a decision of the call {call} that nobody has made{more}",
+        next="{next}",
+        command=DENY,
+        why="A tool of the agent asks for approval, or runs elsewhere. The command denies the call, which does nothing "
+        'but tell the model. `{"approved": true}` in place of `{"approved": false}` lets it be made.',
+        prevent="Give the tool an `Approval` with a `timeout`, after which its `default` decides.",
+        is_normal=True,
     ),
     Cause(
         id="event-unnamed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -89,7 +90,9 @@ def overlaid(sight: Sight, found: Finding, rest: str) -> Finding:
 
 
 _UNDER_SUSPICION = frozenset(("activity", "activity-long", "turn", "pending", "retry", "late"))
-_WORTH_NOTHING_ALONE = frozenset(("event", "event-unnamed", "timer", "timer-far", "activity", "queue", "start-time"))
+_WORTH_NOTHING_ALONE = frozenset(
+    ("event", "decision", "event-unnamed", "timer", "timer-far", "activity", "queue", "start-time")
+)
 """Causes that are beside the point once nobody needs the result."""
 
 
@@ -490,6 +493,11 @@ def _of_attempt(sight: Sight, wait: Wait, told: Callable[..., Finding]) -> Findi
     return told("activity", signs=run + beat, usual=past, next=next)
 
 
+_DECISION = re.compile(r"agent\.decision(?:#\d+)?\.(.+)", re.DOTALL)
+"""Events that decide calls of agents' tools, by what they bring: one that brings nothing decides nothing."""
+DENIAL = '{"approved": false}'
+
+
 def _of_event(sight: Sight, wait: Wait, others: int) -> Finding:
     facts = {
         "event": repr(shown(wait.name)),
@@ -498,6 +506,10 @@ def _of_event(sight: Sight, wait: Wait, others: int) -> Finding:
         "more": _more(sight, others),
         "next": _bounded(sight) or NOTHING,
     }
+    call = _DECISION.fullmatch(wait.name)
+    if call is not None:
+        facts.update(call=repr(shown(call[1])), denial=DENIAL)
+        return Finding(cause="decision", facts=facts, since=wait.since, line=wait.line)
     near = near_miss(wait.name, wait.since, sight.raised)
     if near is not None:
         facts.update(near=repr(shown(near[1])), came=time(near[0]))
