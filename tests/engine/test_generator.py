@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 
 import pytest
@@ -251,3 +252,32 @@ def test_wrong_arguments_of_the_context_are_named(run, app):
     for workflow, words in ((timer, "fire_at is a int; give a datetime, or a timedelta"), (event, "an event's name")):
         with pytest.raises(WorkflowFailed, match=words):
             outcome(run, app, workflow, 1)
+
+
+def test_a_generator_that_is_put_away_unwinds_and_does_nothing(run, app, double, monkeypatch):
+    seen, unraisable = [], []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    @app.workflow
+    def main(ctx: WorkflowContext):
+        try:
+            return (yield ctx.wait_for_external_event("go"))
+        finally:
+            seen.append(ctx.is_replaying)
+            try:
+                yield ctx.call_activity(double, input=1)
+            finally:
+                ctx.set_custom_status("undone")
+
+    async def scenario():
+        async with app:
+            await main.with_options(id="x").start()
+        async with app:
+            handle = app.client.get("x")
+            assert (await handle.state()).custom_status is None
+            await handle.raise_event("go", 1)
+            return await handle.result(30)
+
+    assert run(scenario) == 1
+    assert seen == [True, False]
+    assert unraisable == []

@@ -368,6 +368,22 @@ def test_update_with_start_begins_or_finds(run, app, counter):
     run(scenario)
 
 
+def test_update_with_start_begins_anew_what_is_finished(run, app, counter):
+    async def scenario():
+        async with app:
+            cart = counter.with_options(id="cart")
+            first, _ = await cart.update_with_start(add, 1, 10)
+            await first.raise_event(finish, True)
+            assert await first.result(30) == 11
+            with pytest.raises(UpdateNotAnswered):
+                await cart.with_options(if_exists="return").update_with_start(add, 1, 20)
+            second, total = await cart.update_with_start(add, 1, 20)
+            assert second.execution_id != first.execution_id
+            return total
+
+    assert run(scenario) == 21
+
+
 def test_many_updates_at_once(run, app, counter):
     async def scenario():
         async with app:
@@ -431,6 +447,9 @@ def test_what_is_wrong_is_said(run, app, counter):
             for wrong in ({"id": ""}, {"timeout": -1}):
                 with pytest.raises(InvalidArgument):
                     await handle.update(add, 1, **wrong)
+            for name in (None, 5, finish):
+                with pytest.raises(InvalidArgument):
+                    await handle.update(name, 1)
             with pytest.raises(TimeoutError):
                 await handle.update("nobody", 1, timeout=0.05)
 

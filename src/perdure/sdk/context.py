@@ -15,7 +15,7 @@ from perdure.codec import Payload, Writer, decode
 from perdure.errors import InvalidArgument, OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt, Outlet
-from perdure.sdk.messages import ExternalEvent, Update, argument_type, name_of
+from perdure.sdk.messages import ExternalEvent, Update, argument_type, checked_update, name_of
 from perdure.sdk.options import checked_id, checked_name
 from perdure.sdk.run import Run, calling_line, current_run, require_run
 from perdure.sdk.updates import Handler
@@ -97,11 +97,11 @@ def on_update(update: Update[Any, Any] | str, *, validator: Callable[[Any], Any]
     that came early are answered first. `validator` may refuse by raising before anything is written: it only looks.
     """
     run = require_run("on_update")
-    name = update if isinstance(update, str) else update.name
+    name, _ = checked_update(update)
 
     def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        data_type = argument_type(function) if isinstance(update, str) else update.data_type
-        run.updates().handle(Handler(checked_name(name, "an update's name"), function, validator, data_type))
+        data_type = update.data_type if isinstance(update, Update) else argument_type(function)
+        run.updates().handle(Handler(name, function, validator, data_type))
         return function
 
     return register

@@ -15,6 +15,7 @@ import msgspec
 from perdure.codec import NOTHING, Payload, Signature, Writer
 from perdure.errors import (
     AlreadyRegistered,
+    InstanceExists,
     InvalidArgument,
     NotDecodable,
     NotDeterministic,
@@ -40,7 +41,7 @@ from perdure.sdk.fingerprint import fingerprint
 from perdure.sdk.gateway import Gateway
 from perdure.sdk.generator import drive
 from perdure.sdk.handle import Handle
-from perdure.sdk.messages import Update
+from perdure.sdk.messages import Update, checked_update
 from perdure.sdk.options import Retry, call_options, checked_name, start_options
 from perdure.sdk.outgoing import OUTGOING, Outgoing
 from perdure.sdk.queues import Queue, place
@@ -343,13 +344,19 @@ class Workflow(Generic[P, R]):
     ) -> tuple[Handle[R], T]:
         """Begin the instance if it is not active, send it an update, and return its handle and the answer.
 
-        Give the instance an id with `with_options(id=...)`; the workflow's own arguments follow the update's data.
+        Give the instance an id with `with_options(id=...)`; the workflow's own arguments follow the update's data. With
+        `if_exists="return"` a finished instance is not begun again: its update raises UpdateNotAnswered, as does one
+        whose instance ends before it answers.
         """
         if self.options.id is None:
             raise InvalidArgument(f"write {self.name}.with_options(id=...) to say which instance the update is for")
-        twin = _twin(self)
-        twin.options = msgspec.structs.replace(self.options, if_exists="return")
-        handle = await twin.start(*args, **kwargs)
+        checked_update(update)
+        try:
+            handle = await self.start(*args, **kwargs)
+        except InstanceExists:
+            twin = _twin(self)
+            twin.options = msgspec.structs.replace(self.options, if_exists="return")
+            handle = await twin.start(*args, **kwargs)
         return handle, await handle.update(update, data)
 
     def _start_with_turn(self, outgoing: Outgoing, payload: Payload) -> Handle[R]:

@@ -13,6 +13,7 @@ from perdure.errors import InvalidArgument
 from perdure.history.actions import CancelActivity, CancelChild, CreateChild, ScheduleActivity
 from perdure.history.events import ActivityCompleted, ChildCompleted
 from perdure.sdk.failures import activity_error, child_error
+from perdure.sdk.leaving import Sealed
 from perdure.sdk.options import checked_moment, checked_name
 from perdure.sdk.run import Run, calling_line, require_run
 
@@ -21,6 +22,9 @@ class DurableTask:
     """Something to `yield`: started when it was made, as in Dapr, whether anybody waits for it or not."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if require_run("a durable task").sealed:
+            coroutine.close()
+            raise Sealed
         self.task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine)
         self.task.add_done_callback(_retrieve)
 
@@ -61,7 +65,7 @@ class WorkflowContext:
 
     @property
     def is_replaying(self) -> bool:
-        return self._run.replaying
+        return self._run.replaying or self._run.sealed
 
     @property
     def current_utc_datetime(self) -> datetime:
@@ -142,7 +146,7 @@ async def drive(function: Callable[..., Generator[Any, Any, Any]], args: tuple[A
         except Exception as error:  # noqa: BLE001 because the generator is to see every error
             value = error
             send = generator.throw
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, Sealed) as error:
             value = error
             send = generator.throw
 

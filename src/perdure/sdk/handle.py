@@ -23,7 +23,7 @@ from perdure.history.state import Explanation
 from perdure.history.streams import Selection
 from perdure.history.waiting import WaitState
 from perdure.sdk.failures import update_error
-from perdure.sdk.messages import ExternalEvent, Update, name_of
+from perdure.sdk.messages import ExternalEvent, Update, checked_update, name_of
 from perdure.sdk.options import checked_count, checked_flag, checked_id, checked_name, checked_number, checked_text
 from perdure.sdk.snapshot import State, outcome_error, shown
 from perdure.sdk.streams import Source, StreamReader, StreamState, shown_stream
@@ -96,11 +96,11 @@ class Handle(Generic[R]):
         """
         if timeout is not None:
             checked_number("timeout", timeout, 0.0)
-        name, answer_type = (update, Any) if isinstance(update, str) else (update.name, update.answer_type)
+        name, answer_type = checked_update(update)
         request = UpdateRequested(
             at=self._client.now(),
             key=f"update.{checked_id(id)}" if id is not None else self._client.fresh_key(),
-            name=checked_name(name, "an update's name"),
+            name=name,
             data=self._client.writer.encode(data),
         )
         async with asyncio.timeout(timeout):

@@ -51,6 +51,13 @@ def name_of(name: str | ExternalEvent[Any], what: str) -> str:
     return name.name if isinstance(name, ExternalEvent) else checked_name(name, what)
 
 
+def checked_update(update: str | Update[Any, Any]) -> tuple[str, Any]:
+    """The name of an update, checked, and the type of its answer."""
+    if isinstance(update, Update):
+        return update.name, update.answer_type
+    return checked_name(update, "an update's name"), Any
+
+
 def argument_type(function: Callable[..., Any]) -> Any:
     """The annotated type of a handler's only parameter, or Any."""
     if len(inspect.signature(function).parameters) != 1:

@@ -177,9 +177,9 @@ class LiveRun(LocalRun):
             raise
         except BaseException as error:  # noqa: BLE001 because the watchdog would end the process for it, later and elsewhere
             watchdog.leave()
-            frames = "".join(traceback.format_tb(error.__traceback__)[-8:])
-            text = f"its code raised {type(error).__name__} where nothing of it may raise:\n{frames}"
-            return self._stall("refused", text, _last_line(frames))
+            way = "".join(traceback.format_tb(error.__traceback__)[-8:])
+            text = f"its code raised {type(error).__name__} where nothing of it may raise:\n{way}"
+            return self._stall("refused", text, _last_line(way))
         stack = watchdog.leave()
         if stack is not None:
             return self._stall(
