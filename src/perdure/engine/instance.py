@@ -18,6 +18,7 @@ from perdure.engine import calls
 from perdure.engine.attempts import Address
 from perdure.engine.calls import release, start_attempt, take_up, tell_queue
 from perdure.engine.grants import address_of, grants_in, slots_left_by, take_slots
+from perdure.engine.mailbox import NONE, Mailbox
 from perdure.engine.opening import HISTORY_EVENTS_WARN, open_run, too_long
 from perdure.engine.ports import Executor, LiveRun, Tracing
 from perdure.engine.refusals import refusal_of, stall_of
@@ -143,7 +144,6 @@ class Instance:
         "_answers",
         "_asleep",
         "_at",
-        "_batch",
         "_busy",
         "_closed",
         "_completed",
@@ -174,11 +174,10 @@ class Instance:
         self.waits: dict[int, Wait] = {}
         self._services = services
         self._expected: int | None = None if is_new else head.sequence
-        self._mailbox: list[Message] = _EMPTY
-        self._batch: list[Message] = _EMPTY
-        self._accepted: list[Any] = _EMPTY
+        self._mailbox = Mailbox()
+        self._accepted: list[Any] = NONE
         self._marked: Mapping[str, None] = _NO_KEYS
-        self._reports: list[Any] = _EMPTY
+        self._reports: list[Any] = NONE
         self._busy = False
         self._closed = False
         self._retrying = False
@@ -193,7 +192,7 @@ class Instance:
         self._turn: Turn | None = None
         self._promised = 0
         self._completed: RunCompleted | None = None
-        self._answers: list[UpdateAnswered] = _EMPTY
+        self._answers: list[UpdateAnswered] = NONE
         self._history: History | None = None
         metrics = services.metrics
         self._metrics = None if metrics is None else metrics.workflow(head.name)
@@ -224,25 +223,22 @@ class Instance:
 
     @property
     def is_idle(self) -> bool:
-        return not self._busy and (not self._mailbox or self.rests)
+        return not self._busy and (not self._mailbox.waiting or self.rests)
 
     @property
     def rests(self) -> bool:
         """All messages lie in the store and have to wait there: for the start time, or for an end of the stall."""
-        if not all(message.stored for message in self._mailbox):
+        if self._mailbox.unstored:
             return False
-        return self._awaits_slot or self._is_held(self._mailbox)
+        return self._awaits_slot or self._is_held(self._mailbox.waiting)
 
     def tell(self, message: Message) -> None:
         event = message.event
         if type(event) is TurnAnswered and self._live is not None and self._live.expects(event.token):
-            self._batch = [*self._batch, message]  # because the turn consumes it with the rest
+            self._mailbox.take_along(message)  # because the turn consumes it with the rest
             self._live.answer(event)
             return
-        if self._mailbox:
-            self._mailbox.append(message)
-        else:
-            self._mailbox = [message]
+        self._mailbox.put(message)
         if not self._busy:
             self._take_turn()
         elif is_pressing(event) and self._live is not None and self._live.retract():
@@ -302,11 +298,11 @@ class Instance:
 
     def examine(self) -> None:
         """Hold what the store has of the run against its code, because nothing else may ever wake it."""
-        has_work = self._busy or self._mailbox or self._live is not None
+        has_work = self._busy or self._mailbox.waiting or self._live is not None
         rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
         if self._closed or has_work or rests:
             return
-        self._begin(_EMPTY)
+        self._begin(NONE, self._mailbox.waiting)
         if not self._segments:
             found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
         else:
@@ -320,33 +316,29 @@ class Instance:
         self._commit(draft)
 
     def untaken(self) -> list[str]:
-        if not self._batch and not self._mailbox:
-            return _EMPTY
-        return [message.key for message in (*self._batch, *self._mailbox) if message.stored and message.key is not None]
+        return self._mailbox.untaken()
 
     def close(self) -> None:
         self._closed = True
-        for message in (*self._batch, *self._mailbox):
-            if not message.stored and message.answer is not None:
-                text = f"instance {self.id!r} left this node before its message was written; send it again"
-                message.settle(StoreUnavailable(text))
-        self._batch = self._mailbox = _EMPTY
+        for message in self._mailbox.clear():
+            text = f"instance {self.id!r} left this node before its message was written; send it again"
+            message.settle(StoreUnavailable(text))
         self._drop_code()
 
     # -- a turn: accept, execute, settle, commit, release ---------------------------------------------------------
 
     def _take_turn(self) -> None:
-        if self._closed or not self._mailbox:
+        if self._closed or not self._mailbox.waiting:
             return
         if self._services.has_doors and self._takes_slots_alone():
             return
         may_wait = self._asleep or self.head.stalled is not None or self._services.lacks_code or self._lacks_slot
         if (may_wait and self.rests) or self._awaits_start():
             return
-        batch, self._mailbox = begun_first(self._mailbox, self.head), _EMPTY
+        batch, rest = begun_first(self._mailbox.waiting, self.head), NONE
         if len(batch) > 1 and not self._services.executor.is_remote:
-            batch, self._mailbox = suspended_apart(batch)
-        self._begin(batch)
+            batch, rest = suspended_apart(batch)
+        self._begin(batch, rest)
         if self._put_off(batch, may_wait=may_wait):
             return
         stall = obstacle_in(batch, self.head, self.waits)
@@ -356,9 +348,10 @@ class Instance:
         self._accept(batch)
         self._decide(self._accepted)
 
-    def _begin(self, batch: list[Message]) -> None:
-        """A turn is under way."""
-        self._batch, self._busy = batch, True
+    def _begin(self, batch: list[Message], rest: list[Message]) -> None:
+        """A turn is under way; the rest of what waits waits for the next one."""
+        self._mailbox.take(batch, rest)
+        self._busy = True
         self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
 
     def _accept(self, batch: Sequence[Message]) -> None:
@@ -418,7 +411,7 @@ class Instance:
 
     def _open(self) -> LiveRun | Stall:
         """The run's code, brought to where its history is."""
-        messages = (*self._batch, *self._mailbox)
+        messages = (*self._mailbox.taken, *self._mailbox.waiting)
         found = open_run(self._services.executor, self.head, self._segments, self.waits, self._at, messages)
         if self._segments and self._metrics is not None:
             self._metrics.replays += 1
@@ -431,7 +424,7 @@ class Instance:
         if self._closed:
             return
         if isinstance(result, Stall):
-            self._hold(self._batch, result)
+            self._hold(self._mailbox.taken, result)
             return
         self._commit(self._settle(result))
 
@@ -444,16 +437,16 @@ class Instance:
         return draft
 
     def _commit(self, draft: Draft) -> None:
-        self._accepted = self._reports = _EMPTY
-        self._answers = draft.answers or _EMPTY
+        self._accepted = self._reports = NONE
+        self._answers = draft.answers or NONE
         if draft.opened or draft.retried:
             self._spread(draft)
-        turn = draft.turn(self._services.shard, self._expected, *keys_of(self._batch))
+        turn = draft.turn(self._services.shard, self._expected, *keys_of(self._mailbox.taken))
         if turn is None:
             self._settled_nothing()
             return
         if self._services.has_doors:
-            self._leave_slots(turn, self._batch)
+            self._leave_slots(turn, self._mailbox.taken)
         if turn.segment is not None:
             self._count_events(len(draft.events))
         if self._live is not None:
@@ -494,7 +487,7 @@ class Instance:
         for answer in self._answers:
             self._seen.pop(answer.key, None)  # because a request that was refused may be made again
         self._tell_answers()
-        self._answer(None)
+        self._mailbox.settle()
         self._next_turn()
 
     def _committed(self, outcome: Outcome) -> None:
@@ -512,17 +505,17 @@ class Instance:
         self._apply(turn)
         if self._services.tracing is not None:
             self._trace(self._services.tracing, turn, before)
-        waiting = len(self._mailbox)
+        waiting = len(self._mailbox.waiting)
         self._release(turn, before)
         if self._answers:
             self._tell_answers()
-        self._answer(None)
+        self._mailbox.settle()
         self._go_on(turn, waiting)
 
     def _not_committed(self, outcome: Outcome) -> None:
         stall = stall_of(outcome)
         if stall is not None:
-            self._hold(self._batch, stall)
+            self._hold(self._mailbox.taken, stall)
         else:
             self._refused(outcome)
 
@@ -581,20 +574,14 @@ class Instance:
             take_up(services, self.head, self.waits)
 
     def _tell_answers(self) -> None:
-        answers, self._answers = self._answers, _EMPTY
+        answers, self._answers = self._answers, NONE
         if answers:
             self._services.answered(self.head.id, answers)
-
-    def _answer(self, error: Exception | None) -> None:
-        batch, self._batch = self._batch, _EMPTY
-        for message in batch:
-            if message.answer is not None:
-                message.settle(error)
 
     def _go_on(self, turn: Turn, waiting: int) -> None:
         """Take the next turn, or tell of the end. `waiting`: messages that came while this turn was under way."""
         if self.head.status in FINISHED:
-            rewinds = self._ignore_commands() if self._mailbox else ()
+            rewinds = self._ignore_commands() if self._mailbox.waiting else ()
             self._services.finished(self, self._completed)
             for message in rewinds:
                 self._services.tell(self.id, message)
@@ -603,12 +590,12 @@ class Instance:
             if turn.segment is None:
                 self._begin_generation()
             # because the start, and the events that were kept, go before what came while the turn was under way
-            self._mailbox = [*self._mailbox[waiting:], *self._mailbox[:waiting]]
+            self._mailbox.waiting = [*self._mailbox.waiting[waiting:], *self._mailbox.waiting[:waiting]]
         self._next_turn()
 
     def _next_turn(self) -> None:
         self._busy = False
-        if self._mailbox:
+        if self._mailbox.waiting:
             self._take_turn()
 
     def _ignore_commands(self) -> list[Message]:
@@ -616,11 +603,10 @@ class Instance:
 
         But not what asks for just that, a run that has ended: it is for who is loaded next.
         """
-        rewinds = [message for message in self._mailbox if type(message.event) is RunRewound]
-        for message in self._mailbox:
-            if not message.stored and message not in rewinds:
+        rewinds = [message for message in self._mailbox.waiting if type(message.event) is RunRewound]
+        for message in self._mailbox.withdraw():
+            if message not in rewinds:
                 message.settle()
-        self._mailbox = [message for message in self._mailbox if message.stored]
         return rewinds
 
     def _begin_generation(self) -> None:
@@ -634,7 +620,7 @@ class Instance:
         """The turn that is under way is taken back, and its messages with those that came since make up another."""
         for key in self._marked:
             self._seen.pop(key, None)
-        self._mailbox = [*self._batch, *self._mailbox]
+        self._mailbox.give_back()
         self._busy = False
         self._take_turn()
 
@@ -649,17 +635,16 @@ class Instance:
         is_open = head.suspended is None and not is_quarantined(head)
         if self._services.commands_only or (is_open and head.stalled is None and not self._services.lacks_code):
             return False
-        grants = grants_in(self._mailbox)
+        grants = grants_in(self._mailbox.waiting)
         if not grants:
             return False
-        self._mailbox = [message for message in self._mailbox if message not in grants]
-        self._begin(grants)
+        self._begin(grants, [message for message in self._mailbox.waiting if message not in grants])
         self._commit(take_slots(head, self.waits, self._at, grants, is_open=is_open))
         return True
 
     def _take_slot(self, grant: SlotGranted) -> None:
         """A turn that only takes a slot, because the calls of a run go on whose code cannot."""
-        self._begin(_EMPTY)
+        self._begin(NONE, self._mailbox.waiting)
         draft = Draft(self.head, self.waits, self._at)
         admit(draft, grant)
         self._commit(draft)
@@ -685,7 +670,7 @@ class Instance:
         """Whether the start of the generation is mail that has yet to be handed over, before what came after it."""
         if self._has_begun or self.head.status in FINISHED:
             return False
-        return all(type(message.event) in AFTER_START for message in self._mailbox)
+        return all(type(message.event) in AFTER_START for message in self._mailbox.waiting)
 
     @property
     def _has_begun(self) -> bool:
@@ -701,7 +686,7 @@ class Instance:
         """Whether the node has no slot to begin it, and no message ends it before."""
         if not self._lacks_slot:
             return False
-        return {RunTerminated, RunCancelRequested}.isdisjoint(type(message.event) for message in self._mailbox)
+        return {RunTerminated, RunCancelRequested}.isdisjoint(type(message.event) for message in self._mailbox.waiting)
 
     def _is_held(self, batch: Sequence[Message]) -> bool:
         return is_held(
@@ -746,16 +731,15 @@ class Instance:
 
     def _queued(self, wait: Wait, outcome: Outcome) -> None:
         # because a start time that comes once more meanwhile would let it begin without a slot
-        self._mailbox = [message for message in self._mailbox if message.stored or not _is_of_time(message.event)]
+        waiting = self._mailbox.waiting
+        self._mailbox.waiting = [message for message in waiting if message.stored or not _is_of_time(message.event)]
         self._held((wait,), outcome)
 
     def _hold(self, batch: list[Message], stall: Stall | None) -> None:
         """Keep messages as mail, and the reason if it is new; nothing of the turn is written."""
         turn = hold(self._services.shard, self.head, self.waits, batch, stall, self._at, self._expected)
         if turn is None:
-            self._put_back()
-            self._answer(None)
-            self._leave([])
+            self._held((), Outcome.COMMITTED)  # because all of it is written already
             return
         if self._services.has_doors:
             self._leave_slots(turn, ())
@@ -772,36 +756,27 @@ class Instance:
             return
         for wait in answered:
             tell_queue(self._services, self.head, wait)
-        self._put_back()
-        self._answer(None)
-        self._leave([message for message in self._mailbox if not message.stored])
+        self._mailbox.give_back_stored()
+        self._mailbox.settle()
+        self._leave(self._mailbox.unstored)
 
     # -- leaving memory -------------------------------------------------------------------------------------------
 
     def _refused(self, outcome: Outcome) -> None:
         """The store has another idea of this instance: leave memory; the rest of the mailbox goes to what is stored."""
         self._services.count(outcome)
-        self._put_back()
-        again = [message for message in self._mailbox if not message.stored]
         refusal = refusal_of(outcome, self.id)
         if refusal is not None:
-            self._answer(refusal)
+            self._mailbox.give_back_stored()
+            self._mailbox.settle(refusal)
         else:
-            batch, self._batch = self._batch, _EMPTY
-            again = [message for message in batch if not message.stored] + again
+            self._mailbox.give_back()
             self._retries_again |= self._retrying  # because the stall has not been tried again yet
-        self._leave([message for message in again if not _is_of_time(message.event)])
-
-    def _put_back(self) -> None:
-        """Stored messages of the batch wait again: what is untaken at leaving comes with the next load."""
-        stored = [message for message in self._batch if message.stored]
-        if stored:
-            self._batch = [message for message in self._batch if not message.stored]
-            self._mailbox = stored + self._mailbox
+        self._leave([message for message in self._mailbox.unstored if not _is_of_time(message.event)])
 
     def _leave(self, again: list[Message]) -> None:
         """Leave memory: what is stored comes back with the next load, `again` is told to whoever is loaded then."""
-        self._mailbox = [message for message in self._mailbox if message.stored]
+        self._mailbox.withdraw()
         if self.head.status == Status.PENDING and self._services.limits_workflows:
             self._services.not_begun(self.id)
         self._services.drop(self)
@@ -819,12 +794,10 @@ class Instance:
         head = self.head
         state = "busy" if self._busy else "idle"
         what = f"<Instance {head.name} {head.id} run {head.generation} turn {head.sequence}: {head.status}"
-        return f"{what}, {state}, {len(self.waits)} waits, {len(self._mailbox)} messages>"
+        return f"{what}, {state}, {len(self.waits)} waits, {len(self._mailbox.waiting)} messages>"
 
 
 _NO_KEYS: Mapping[str, None] = MappingProxyType({})
-_EMPTY: list[Any] = []
-"""Stands for a list that nobody fills, because a thousand waiting instances need not hold a thousand empty ones."""
 
 
 def _is_of_time(event: Any) -> bool:

@@ -78,7 +78,7 @@ def _taking_any_end(report: Any) -> Any:
 
 def _remembering_what_was_taken_back(_: Any) -> Any:
     def mutated(self: Any) -> None:
-        self._mailbox = [*self._batch, *self._mailbox]
+        self._mailbox.give_back()
         self._busy = False
         self._take_turn()
 
