@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -77,14 +78,15 @@ def counter(app):
     return counter
 
 
-async def put_away(app: App, *ids: str) -> None:
-    """Evict instances, so that the next message replays them."""
-    host = next(iter(app._life.engine.owned.values())).host
-    for id in ids:
-        actor = host.get(id)
-        assert actor is not None
-        assert actor.is_idle
-        host.drop(actor)
+def in_memory(app: App, id: str) -> Any:
+    return next(iter(app._life.engine.owned.values())).host.get(id)
+
+
+async def put_away(app: App, id: str) -> None:
+    """Evict an instance as soon as it is idle, so that the next message replays it."""
+    while not (actor := in_memory(app, id)).is_idle:
+        await asyncio.sleep(0)
+    next(iter(app._life.engine.owned.values())).host.drop(actor)
 
 
 def test_a_query_reads_what_was_set_last(run, app, counter):
@@ -163,7 +165,8 @@ def test_updates_survive_a_replay(run, app, counter):
             await put_away(app, "c")
             assert await handle.update(add, 3) == 5
             slow = asyncio.create_task(handle.update(add, 101))
-            await asyncio.sleep(0.02)
+            while not any(wait.kind == "activity" for wait in in_memory(app, "c").waits.values()):
+                await asyncio.sleep(0)
             await put_away(app, "c")
             assert await slow == 106
 

@@ -306,7 +306,7 @@ class Instance:
         rests = self._asleep or self.head.status in FINISHED or (self.head.stalled is not None and not self._retrying)
         if self._closed or has_work or rests:
             return
-        self._begin(NONE)
+        self._begin(NONE, self._mailbox.waiting)
         if not self._segments:
             found: LiveRun | Stall = Stall("history-corrupt", f"neither history nor mail of {self.id!r} tell its start")
         else:
@@ -339,10 +339,10 @@ class Instance:
         may_wait = self._asleep or self.head.stalled is not None or self._services.lacks_code or self._lacks_slot
         if (may_wait and self.rests) or self._awaits_start():
             return
-        batch = begun_first(self._mailbox.waiting, self.head)
+        batch, rest = begun_first(self._mailbox.waiting, self.head), NONE
         if len(batch) > 1 and not self._services.executor.is_remote:
-            batch, _ = suspended_apart(batch)
-        self._begin(batch)
+            batch, rest = suspended_apart(batch)
+        self._begin(batch, rest)
         if self._put_off(batch, may_wait=may_wait):
             return
         stall = obstacle_in(batch, self.head, self.waits)
@@ -352,9 +352,9 @@ class Instance:
         self._accept(batch)
         self._decide(self._accepted)
 
-    def _begin(self, batch: list[Message]) -> None:
-        """A turn is under way."""
-        self._mailbox.take(batch)
+    def _begin(self, batch: list[Message], rest: list[Message]) -> None:
+        """A turn is under way; the rest of what waits waits for the next one."""
+        self._mailbox.take(batch, rest)
         self._busy = True
         self._at = max(self._services.clock.now(), self.head.updated)  # because time never goes back within an instance
 
@@ -642,13 +642,13 @@ class Instance:
         grants = grants_in(self._mailbox.waiting)
         if not grants:
             return False
-        self._begin(grants)
+        self._begin(grants, [message for message in self._mailbox.waiting if message not in grants])
         self._commit(take_slots(head, self.waits, self._at, grants, is_open=is_open))
         return True
 
     def _take_slot(self, grant: SlotGranted) -> None:
         """A turn that only takes a slot, because the calls of a run go on whose code cannot."""
-        self._begin(NONE)
+        self._begin(NONE, self._mailbox.waiting)
         draft = Draft(self.head, self.waits, self._at)
         admit(draft, grant)
         self._commit(draft)

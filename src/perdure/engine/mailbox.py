@@ -31,11 +31,10 @@ class Mailbox:
         else:
             self.waiting = [message]
 
-    def take(self, messages: list[Message]) -> None:
-        """A turn begins with these, in this order; they are all that wait, or some of them, or none."""
-        taken = {id(message) for message in messages}  # by identity, because one that comes twice is equal to itself
-        self.waiting = [message for message in self.waiting if id(message) not in taken] or NONE
-        self.taken = messages
+    def take(self, messages: list[Message], rest: list[Message]) -> None:
+        """A turn begins with some of those that wait, and the rest of them goes on waiting, both in these orders."""
+        assert len(messages) + len(rest) == len(self.waiting), "a message is lost, or taken twice"
+        self.taken, self.waiting = messages, rest
 
     def take_along(self, message: Message) -> None:
         """The turn that is under way takes one more, which did not wait."""
