@@ -20,6 +20,15 @@ def with_worker(worker: str, left: float, lease: float) -> Standing:
     )
 
 
+def lent(since: float) -> Standing:
+    """It was handed to other servers, seconds ago."""
+    return Standing(
+        "lent",
+        "no worker that is connected here has its code, so it was offered to the servers whose workers have it, "
+        f"{max(since, 0.0):,.0f} s ago",
+    )
+
+
 def given_back(left: float) -> Standing:
     """A worker did not want it. Seconds until the next may have it."""
     text = (

@@ -20,6 +20,7 @@ class Need(NamedTuple):
     """What a worker must have to take a piece of work. `version` "" stands for none; `alone`: and no other work.
 
     A step is work of kind ACTIVITY for which a worker of ours needs the code of the `workflow` that made it.
+    `flavour` is what the worker must speak, "" for any: what another server lends is written for one.
     """
 
     app: str
@@ -28,6 +29,7 @@ class Need(NamedTuple):
     version: str = ""
     alone: bool = False
     workflow: str = ""
+    flavour: str = ""
 
 
 class Peer(Protocol):
@@ -37,6 +39,8 @@ class Peer(Protocol):
     is_stateful: bool
     fetches_history: bool
     item_bytes_max: int
+    is_relay: bool
+    """Whether it stands for workers of other servers, of which nobody here knows who gets it."""
 
     def remembers(self, run: object) -> int:
         """How many events of a run's history the worker is believed to have."""
