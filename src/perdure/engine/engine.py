@@ -202,8 +202,10 @@ class Engine:
         """From now on, do what other nodes lend, and know what can be lent to them."""
         if self._borrower is None:
             return
-        # given back once a claim has run out, because its owner then lends it under another token
-        self._borrowing = Claimer(self, self._borrower, Slots(), lease_seconds, self._poll_seconds, lapses_max=1)
+        # once, because what comes back is lent anew under another token, and answers under the old one are refused
+        self._borrowing = Claimer(
+            self, self._borrower, Slots(), lease_seconds, self._poll_seconds, lapses_max=1, once=True
+        )
         self._borrowing.start()
         self._feed.listen(self._borrowing.hint)
         self.neighbours.start()

@@ -17,8 +17,10 @@ TAKES_MAX = 200
 DIGEST_CHARACTERS = 8
 PLACES_MAX = 1_000_000
 """Ids that are tried for the lender of a shard: far more than it takes with any number of shards."""
+TURN, BATCH, ACTIVITY = "turn", "entity", "activity"
+"""Kinds of work: a turn of a workflow, operations of an entity, an attempt."""
 ANYTHING = ""
-"""Stands for work of every kind and name."""
+"""Stands for every name of a kind."""
 
 
 def is_lender(id: str) -> bool:
@@ -43,9 +45,15 @@ def take_of(kind: str, name: str, version: str | None = None) -> str:
     return hashed(f"{kind}\0{name}" if version is None else f"{kind}\0{name}\0{version}")[:DIGEST_CHARACTERS]
 
 
-def takes_of(kind: str, name: str, version: str = "") -> list[str]:
+def ways_of(kind: str, name: str, version: str = "") -> list[str]:
     """The ways in which a node may tell that it takes such work, the most exact one first."""
-    return [take_of(kind, name, version), take_of(kind, name), take_of(ANYTHING, ANYTHING)]
+    return [take_of(kind, name, version), take_of(kind, name), take_of(kind, ANYTHING)]
+
+
+def takes_any(takes: Iterable[str], kind: str, name: str, version: str = "") -> bool:
+    """Whether a node that tells these takes such work, whatever its workers speak: that comes behind each."""
+    ways = ways_of(kind, name, version)
+    return any(take[:DIGEST_CHARACTERS] in ways for take in takes)
 
 
 def takes_told(takes: Iterable[str]) -> list[str]:

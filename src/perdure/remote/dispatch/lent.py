@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from perdure.codec import JSON, Payload
-from perdure.history.lending import ANYTHING, call_of, take_of, takes_of
+from perdure.history.lending import ANYTHING, call_of, take_of, ways_of
 from perdure.history.work import Attempt, Outcome, Outlet, Stall
 from perdure.remote.dispatch.attempt import AttemptWork
 from perdure.remote.dispatch.dispatcher import Dispatcher
@@ -75,40 +75,36 @@ def read(input: Payload | None) -> Content:
 # -- which work a server takes, as it tells others ------------------------------------------------------------------
 
 
-def ways_of(need: Need, flavour: Flavour) -> Sequence[str]:
+def ways_to_take(need: Need, flavour: Flavour) -> Sequence[str]:
     """How a server may tell that workers of a flavour take such work."""
     if need.workflow:
-        return [take_of(_kind(Kind.TURN, flavour), need.workflow)] if flavour is Flavour.PERDURE else []
-    ways = takes_of(_kind(need.kind, flavour), need.name, need.version)
-    return [*ways[:-1], _any(need.kind, flavour)]
+        return [_spoken(take_of(Kind.TURN, need.workflow), flavour)] if flavour is Flavour.PERDURE else []
+    return [_spoken(way, flavour) for way in ways_of(need.kind, need.name, need.version)]
 
 
-def takes_of_streams(streams: Sequence[WorkerStream]) -> Iterator[str]:
+def takes_of(streams: Sequence[WorkerStream]) -> Iterator[str]:
     """What the workers of a server take: turns before operations of entities, and these before attempts."""
     for kind in (Kind.TURN, Kind.ENTITY, Kind.ACTIVITY):
         for stream in streams:
-            yield from _takes(stream, kind)
+            yield from (_spoken(take, stream.codec.flavour) for take in _takes(stream, kind))
 
 
 def _takes(stream: WorkerStream, kind: Kind) -> Iterator[str]:
-    flavour, named = stream.codec.flavour, stream.named(kind)
-    if kind is Kind.ENTITY and flavour is Flavour.DAPR:
+    named = stream.named(kind)
+    if kind is Kind.ENTITY and stream.codec.flavour is Flavour.DAPR:
         return  # because its protocol has none
     if named is None:
-        yield _any(kind, flavour)
+        yield take_of(kind, ANYTHING)
         return
     for name, versions in named.items():
         if not versions:
-            yield take_of(_kind(kind, flavour), name)
-        yield from (take_of(_kind(kind, flavour), name, version) for version in versions)
+            yield take_of(kind, name)
+        yield from (take_of(kind, name, version) for version in versions)
 
 
-def _any(kind: Kind, flavour: Flavour) -> str:
-    return take_of(_kind(kind, flavour), ANYTHING)
-
-
-def _kind(kind: Kind, flavour: Flavour) -> str:
-    return f"{flavour}.{kind}"
+def _spoken(take: str, flavour: Flavour) -> str:
+    """With what the workers speak, because an item is written for that."""
+    return take + flavour[0]
 
 
 # -- with the one that borrows ----------------------------------------------------------------------------------------
@@ -184,7 +180,7 @@ class Borrowing:
 
     def takes(self) -> Sequence[str]:
         """What the workers that are connected take."""
-        return list(dict.fromkeys(takes_of_streams(self._streams())))
+        return list(dict.fromkeys(takes_of(self._streams())))
 
     def activities(self) -> Collection[str]:
         """The names under which such work is offered, of that alone which others lack: else nobody lends it."""

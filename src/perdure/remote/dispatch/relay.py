@@ -11,7 +11,7 @@ from perdure.history.lending import call_of
 from perdure.history.options import CallOptions, encode_options
 from perdure.remote.codec import Codec
 from perdure.remote.dispatch.attempt import AttemptWork
-from perdure.remote.dispatch.lent import content_of, ways_of, written
+from perdure.remote.dispatch.lent import content_of, ways_to_take, written
 from perdure.remote.dispatch.stream import ITEM_BYTES_UNTOLD_MAX, WorkerStream
 from perdure.remote.dispatch.work import Need, Work
 from perdure.remote.requests import OpenStream
@@ -47,7 +47,7 @@ class Relay(WorkerStream):
         return need.app == self.app and not (need.alone or need.flavour) and self._way(need) is not None
 
     def _way(self, need: Need) -> str | None:
-        return self._lending.taking(ways_of(need, self.codec.flavour))
+        return self._lending.taking(ways_to_take(need, self.codec.flavour))
 
     def give(self, work: Work, item: bytes) -> None:
         """Lend the work under its token."""
