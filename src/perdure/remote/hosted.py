@@ -295,7 +295,7 @@ class Hosted:
             announces=self._lifecycle,
             receiver=None if self._webhook is None else WebhookReceiver(self._webhook),
             borrower=Borrowing(app, self.dispatcher, partial(self._is_lacking, app)),
-            on_neighbours=self.dispatcher.relays_changed,
+            on_neighbours=partial(self._neighbours_changed, app),
         )
         self._executors[app] = executor
         await engine.open()
@@ -304,6 +304,13 @@ class Hosted:
             codecs = NATIVE, DAPR, MICROSOFT
             self.dispatcher.relays += [Relay(app, codec, engine, self._loan_ended) for codec in codecs]
         return engine
+
+    def _neighbours_changed(self, app: str) -> None:
+        """The workers of other servers are others: what stood still may go on with the code that they have."""
+        self.dispatcher.relays_changed()
+        engine = self._engines.get(app)
+        for shard in list(engine.owned.values()) if engine is not None else ():
+            self._spawn(shard.retry_stalled())
 
     def _is_lacking(self, app: str, take: str) -> bool:
         """Whether some other server of the app may have to lend such work."""

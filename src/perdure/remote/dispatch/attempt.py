@@ -48,8 +48,8 @@ class AttemptWork(Work):
 
     def item(self, peer: Peer) -> bytes | None:
         work, label = self.attempt, self.attempt.label
-        self._was_out = not peer.is_relay
-        if not peer.is_relay:  # because its silence is heard where its worker is
+        if not peer.is_relay:  # because the silence of another server's worker is heard there
+            self._was_out = True
             self.beat(None)  # because what it waited before is no silence of the worker's
         try:
             item = peer.codec.activity_item(

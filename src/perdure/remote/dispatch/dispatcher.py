@@ -281,6 +281,9 @@ class Dispatcher:
         for waiting in self._waiting.values():
             for work in waiting:
                 work.still_waits()
+        for relay in self.relays:
+            for work in relay.in_flight.values():
+                work.still_waits()
         for stream in self.streams:
             if now - stream.quiet_since >= PING_SECONDS:
                 stream.quiet_since = now

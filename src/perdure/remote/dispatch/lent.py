@@ -177,6 +177,7 @@ class Borrowing:
         self._app = app
         self._dispatcher = dispatcher
         self._lacking = lacking
+        self._turns: dict[tuple[Kind, str], Lent] = {}
 
     def takes(self) -> Sequence[str]:
         """What the workers that are connected take."""
@@ -203,11 +204,20 @@ class Borrowing:
         if not any(stream.accepts(content.need) for stream in self._streams()):
             return Stall(GIVEN_BACK, "no worker here has its code any more")
         lent = Lent(content, beat)
+        key = (content.kind, content.instance)
+        before = self._turns.get(key) if content.kind is not Kind.ACTIVITY else None
+        if before is not None:
+            before.give_back("its owner has lent it anew")  # because a worker has one turn of an instance at a time
+            dispatcher.withdraw(before, tells=True)
+        if content.kind is not Kind.ACTIVITY:
+            self._turns[key] = lent
         dispatcher.submit(lent)
         try:
             return await lent.ended
         finally:
             dispatcher.withdraw(lent, tells=lent.ended.cancelled())
+            if self._turns.get(key) is lent:
+                del self._turns[key]
 
     def _streams(self) -> list[WorkerStream]:
         streams = self._dispatcher.streams

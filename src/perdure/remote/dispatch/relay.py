@@ -16,7 +16,7 @@ from perdure.remote.dispatch.stream import ITEM_BYTES_UNTOLD_MAX, WorkerStream
 from perdure.remote.dispatch.work import Need, Work
 from perdure.remote.requests import OpenStream
 
-LENT_MAX = 1_000
+LENT_MAX = 100
 """Pieces of work of one kind that a server has lent to workers of one flavour."""
 
 
@@ -60,6 +60,9 @@ class Relay(WorkerStream):
         content = written(content_of(work, item, self.codec.flavour))
         loan = self._loans[token] = Loan(call_of(way), content, options, lambda why: self._ended(token, why))
         self._lending.lend(work.instance, loan)
+
+    def send(self, item: bytes) -> None:
+        """Whoever has the work hears by its claim that it is called off."""
 
     def take_back(self, work: Work) -> None:
         loan = self._loans.pop(work.token, None)

@@ -91,7 +91,7 @@ class Work:
         raise NotImplementedError
 
     def still_waits(self) -> None:
-        """It is looked at once more while no worker has it."""
+        """It is looked at once more while no worker has it, or none of this server."""
 
     def fail(self) -> None:
         """It cannot be handed out, for a reason that nobody foresaw and the log has."""
