@@ -8,10 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
+from perdure import App
+from perdure.codec import JSON, Payload
 from perdure.engine import neighbours
+from perdure.engine.lender import Loan
 from perdure.history.actions import CompleteRun, ScheduleActivity
 from perdure.history.lending import is_lender
+from perdure.history.reports import GIVEN_BACK
 from perdure.history.state import Explanation
 from perdure.remote.requests import Filters
 from perdure.remote.server import Server
@@ -193,6 +198,26 @@ async def test_the_owner_that_leaves_takes_its_loans_along(pair: Pair) -> None:
 
 
 @pair
+async def test_what_a_lost_shard_had_lent_is_called_off(pair: Pair) -> None:
+    id = await pair.begin()
+    await pair.able.turn()
+    engine, ended = pair.engine(pair.owner), []
+    shard = engine.owner_of(id)
+    loan = Loan("perdure.lend.nobody", Payload(JSON, None, Raw(b"1")), None, ended.append)
+    engine.lend(id, loan)
+    await until(lambda: loan.place)
+    async with asyncio.timeout(10):
+        while await pair.loans() < 2:
+            await asyncio.sleep(0.01)
+    await pair.one.terminate(id)  # so that nothing is lent anew, which would load the lender
+    engine._ownership.lost(shard, "a test")
+    async with asyncio.timeout(20):
+        while await pair.loans():
+            await asyncio.sleep(0.01)
+    assert [failure.type for failure in ended] == [GIVEN_BACK]
+
+
+@pair
 async def test_operations_of_an_entity_go_to_the_server_whose_worker_has_its_code(pair: Pair) -> None:
     await until(lambda: len(pair.engine(pair.owner).owned) == 1)
     pair.two.work(filters=Filters(entities=frozenset(("counter",))))
@@ -221,3 +246,27 @@ async def test_explain_tells_of_all_servers_whoever_is_asked(pair: Pair) -> None
             assert told.sentence == (
                 f"ghost {id} has not begun: no worker of any of the 2 servers of app shop has workflow ghost."
             )
+
+
+def lines(url: str) -> App:
+    """A worker with an activity that yields."""
+    app = App("shop", server=url, drain_seconds=0.0)
+
+    @app.activity
+    async def lines(count: int):
+        for number in range(count):
+            yield number
+
+    return app
+
+
+@pair
+async def test_an_activity_that_yields_waits_for_a_worker_at_the_owner(pair: Pair) -> None:
+    id = await pair.begin()
+    async with lines(f"grpc://127.0.0.1:{pair.two.port}"):
+        await pair.two.answer(await pair.able.turn(), ScheduleActivity(number=1, name="lines", input=json("3")))
+        told = await pair.caused(id, "no-worker")
+        assert "activity lines yields, which takes a worker at the server that owns its run" in told.sentence
+    async with lines(f"grpc://127.0.0.1:{pair.one.port}"):
+        await pair.two.answer(await pair.able.turn(), DONE)
+    assert await pair.ended(id) == 'completed "paid"'

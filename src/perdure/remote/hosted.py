@@ -34,7 +34,7 @@ from perdure.remote.conversation import ConversationDesk
 from perdure.remote.dispatch.attempt import AttemptWork
 from perdure.remote.dispatch.dispatcher import Dispatcher
 from perdure.remote.dispatch.executor import RemoteExecutor
-from perdure.remote.dispatch.lent import Borrowing
+from perdure.remote.dispatch.lent import YIELDS, Borrowing
 from perdure.remote.dispatch.relay import Relay
 from perdure.remote.dispatch.stream import WorkerStream
 from perdure.remote.exposition.source import Source
@@ -328,6 +328,8 @@ class Hosted:
             work.end(Outcome(failure=why, timed_out=True))
             return
         log.info("%r comes back from another server: %s", work, why.message)
+        if why.message == YIELDS:
+            work.need = work.need._replace(stays=True)
         self.dispatcher.submit_later(work)
 
     async def _load(self, app: str) -> Load:

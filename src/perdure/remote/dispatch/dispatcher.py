@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from perdure.history.state import Standing
-from perdure.remote.dispatch.standing import STOPPING, given_back, in_line, lent, nobody, with_worker
+from perdure.remote.dispatch.standing import STOPPING, given_back, in_line, lent, nobody, own_alone, with_worker
 from perdure.remote.dispatch.stream import WorkerStream
 from perdure.remote.dispatch.suspects import BLAME_SECONDS, CLEARING_SECONDS, blame, is_convicted, verdict
 from perdure.remote.dispatch.work import Kind, Need, Work
@@ -256,7 +256,8 @@ class Dispatcher:
             if work.is_for(need, instance, number):
                 return given_back(until - self._now())
         if not any(stream.accepts(need) for stream in streams):
-            return nobody(need, len(streams))
+            is_own = any(work.need.stays and work.is_for(need, instance, number) for work in self.every())
+            return own_alone(need) if is_own else nobody(need, len(streams))
         line = [work for waiting in self._waiting.values() for work in waiting if work.need.app == need.app]
         place = next((index for index, work in enumerate(line) if work.is_for(need, instance, number)), None)
         return in_line(place, len(line))

@@ -19,6 +19,8 @@ from perdure.remote.dispatch.work import Kind, Need, Peer, Work
 from perdure.remote.requests import Flavour, TurnResult
 
 GIVEN_BACK = "given-back"
+YIELDS = "it yields, and what an activity yields is written by the server that owns its run"
+"""Why a loan comes back that is not to be lent again."""
 
 
 class Content(msgspec.Struct, frozen=True, array_like=True):

@@ -44,7 +44,7 @@ class Relay(WorkerStream):
 
     def accepts(self, need: Need) -> bool:
         """Whether another server says that its workers have the code."""
-        return need.app == self.app and not (need.alone or need.flavour) and self._way(need) is not None
+        return need.app == self.app and not (need.alone or need.flavour or need.stays) and self._way(need) is not None
 
     def _way(self, need: Need) -> str | None:
         return self._lending.taking(ways_to_take(need, self.codec.flavour))

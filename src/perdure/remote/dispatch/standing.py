@@ -49,6 +49,13 @@ def nobody(need: Need, workers: int) -> Standing:
     return Standing("no-code", told)
 
 
+def own_alone(need: Need) -> Standing:
+    """It is not for other servers, and none of this one's workers has the code."""
+    what = f"{_NOUNS[need.kind]} {need.name}"
+    told = f"{what} yields, which takes a worker at the server that owns its run, and none that is connected has it"
+    return Standing("no-worker", told)
+
+
 def in_line(place: int | None, length: int) -> Standing:
     """It waits until a worker has room. `place` None: it is still in the store, and those in line go first."""
     if place is not None:

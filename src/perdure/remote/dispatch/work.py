@@ -20,7 +20,8 @@ class Need(NamedTuple):
     """What a worker must have to take a piece of work. `version` "" stands for none; `alone`: and no other work.
 
     A step is work of kind ACTIVITY for which a worker of ours needs the code of the `workflow` that made it.
-    `flavour` is what the worker must speak, "" for any: what another server lends is written for one.
+    `flavour` is what the worker must speak, "" for any: what another server lends is written for one. `stays`: it is
+    not for other servers.
     """
 
     app: str
@@ -30,6 +31,7 @@ class Need(NamedTuple):
     alone: bool = False
     workflow: str = ""
     flavour: str = ""
+    stays: bool = False
 
 
 class Peer(Protocol):

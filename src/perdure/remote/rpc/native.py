@@ -11,7 +11,7 @@ import msgspec
 from perdure.codec import Payload
 from perdure.errors import ServerError, StoreOwned, StreamRefused
 from perdure.remote.dispatch.attempt import AttemptWork
-from perdure.remote.dispatch.lent import Lent
+from perdure.remote.dispatch.lent import YIELDS, Lent
 from perdure.remote.hosted import Hosted
 from perdure.remote.native import calls
 from perdure.remote.native.calls import Call
@@ -158,5 +158,7 @@ class _Workers:
         if work is None:
             raise StreamRefused("the call takes no more items from this attempt, because another has it or it ended")
         if isinstance(work, Lent):
-            raise StreamRefused("what an activity yields is written by the server that owns its run; connect there")
+            self._dispatcher.withdraw(work)
+            work.give_back(YIELDS)
+            raise StreamRefused(f"the attempt goes back to the server of its run: {YIELDS}")
         return work
