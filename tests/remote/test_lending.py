@@ -18,13 +18,13 @@ from perdure.history.actions import CompleteRun, ScheduleActivity
 from perdure.history.lending import is_lender
 from perdure.history.reports import GIVEN_BACK
 from perdure.history.state import Explanation
-from perdure.remote.requests import Filters
+from perdure.remote.requests import Filters, TurnItem
 from perdure.remote.server import Server
 from perdure.remote.settings import Listener, ServerSettings
 from perdure.remote.wire.codec import MICROSOFT
 from perdure.stores.contract import Query
 from perdure.stores.memory import MemoryStore
-from tests.remote.peer import Peer, json, text, until
+from tests.remote.peer import Peer, Stream, json, text, until
 
 CHARGE = ScheduleActivity(number=1, name="charge", input=json("7"))
 DONE = CompleteRun(number=-1, status="completed", output=json('"paid"'))
@@ -143,18 +143,34 @@ async def test_answers_to_lent_work_may_come_to_its_owner(pair: Pair) -> None:
     await until(lambda: not pair.other.hosted.dispatcher.is_out)
 
 
-@pair
-async def test_a_turn_whose_worker_has_left_is_lent_anew_and_its_answer_is_refused(pair: Pair) -> None:
-    id = await pair.begin()
-    first = await pair.able.turn()
-    second = pair.two.work(filters=CHECKOUT, worker="second")
-    pair.able.leave()
+async def answers_anew(pair: Pair, first: TurnItem, second: Stream) -> None:
+    """A worker gets the turn that another one has had, under another token, and the old one's answer is refused."""
     turn = await second.turn()
-    assert turn.token != first.token
-    await pair.two.answer(first, CompleteRun(number=-1, status="completed", output=json('"stale"')))
-    await pair.one.answer(first, CompleteRun(number=-1, status="completed", output=json('"stale"')))
+    assert (turn.instance, turn.token == first.token) == (first.instance, False)
+    stale = CompleteRun(number=-1, status="completed", output=json('"stale"'))
+    for peer in (pair.one, pair.two):
+        await peer.answer(first, stale)
     await pair.two.answer(turn, DONE)
-    assert await pair.ended(id) == 'completed "paid"'
+    assert await pair.ended(first.instance) == 'completed "paid"'
+
+
+@pair
+async def test_a_turn_whose_worker_has_left_is_lent_anew(pair: Pair) -> None:
+    await pair.begin()
+    first = await pair.able.turn()
+    pair.able.leave()
+    await until(lambda: not pair.other.hosted.dispatcher.streams)
+    await answers_anew(pair, first, pair.two.work(filters=CHECKOUT))
+
+
+@pair
+async def test_a_turn_whose_worker_has_left_another_one_behind_is_lent_anew(pair: Pair) -> None:
+    await pair.begin()
+    first = await pair.able.turn()
+    second = pair.two.work(filters=CHECKOUT)
+    await until(lambda: len(pair.other.hosted.dispatcher.streams) == 2)
+    pair.able.leave()
+    await answers_anew(pair, first, second)
 
 
 @pair
