@@ -25,6 +25,7 @@ from perdure.stores.contract import ENTITY, Halt, Head, Mail, Member, Status, Wa
 HERE = Path(__file__).parent
 ELSEWHERE = {
     "store-full": "tests/remote/test_standing.py, with a store that says so",
+    "lent": "tests/remote/test_lending.py, as it takes two servers",
     "stopping": "tests/remote/dispatch/test_dispatcher.py, as a server that stops hardly answers",
     "entity": "tests/engine/test_entities.py, as entities have their code with remote workers",
     "entity-lock": "tests/engine/test_entities.py",

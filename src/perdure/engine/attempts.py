@@ -365,6 +365,7 @@ class Attempts:
             *running.address[1:],
             wait.on,
             running.options.label,
+            running.options.heartbeat_timeout,
         )
         outcome: Outcome | Stall | None = None
         try:

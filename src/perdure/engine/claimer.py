@@ -97,7 +97,8 @@ class Claimer:
 
     A claim lasts `seconds` after the last sign of life; those of all calls are one call of the store. A call that is
     not this node's any more, because it is closed or claimed by another, has its attempt cancelled. One whose claims
-    ran out `lapses_max` times (None: it may as often as it does) goes back to the owner of its run.
+    ran out `lapses_max` times (None: it may as often as it does) goes back to the owner of its run. With `once` so does
+    each that nothing is done for any more, in place of being let go for others.
     """
 
     def __init__(
@@ -109,6 +110,8 @@ class Claimer:
         poll_seconds: float,
         metrics: Metrics | None = None,
         lapses_max: int | None = None,
+        *,
+        once: bool = False,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._metrics = metrics
@@ -117,6 +120,7 @@ class Claimer:
         self._slots = slots
         self._seconds = seconds
         self._lapses_max = lapses_max
+        self._once = once
         clock = claimant.clock
         self._attempts = Attempts(
             executor, clock, self._ended, self._beaten, self._no_transaction, self._no_outlet, slots, metrics
@@ -343,13 +347,19 @@ class Claimer:
         ]
 
     async def _let_go(self, addresses: list[Address]) -> None:
-        """Let others claim these at once."""
-        calls = [call for address in addresses if (call := self._calls.get(address)) is not None]
+        """Let others claim these at once, or their owners have them."""
+        calls = {address: call for address in addresses if (call := self._calls.get(address)) is not None}
         for address in addresses:
             self._forget(address)
-        if calls:
-            self.counts["let go"] += len(calls)
-            await self._claimant.store.touch([_touch(call, None) for call in calls], 0)
+        if not calls:
+            return
+        self.counts["let go"] += len(calls)
+        if not self._once:
+            await self._claimant.store.touch([_touch(call, None) for call in calls.values()], 0)
+            return
+        for address, call in calls.items():
+            mail = self._given_back(address, call, "nobody has it here any more")
+            await self._claimant.report(Report(address[3], call.wait.attempt, mail, call.wait.token))
 
     def __repr__(self) -> str:
         return f"<Claimer of {self._claimant.app}: {len(self._calls)} calls, {len(self._reporting)} to report>"

@@ -20,10 +20,12 @@ from perdure.engine.claimer import Claimer
 from perdure.engine.consumers import Consumers
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.instance import Instance
+from perdure.engine.lender import Loan
+from perdure.engine.neighbours import Neighbours
 from perdure.engine.opening import HISTORY_EVENTS_MAX
 from perdure.engine.operations import Operations
 from perdure.engine.ownership import Ownership
-from perdure.engine.ports import Executor, Tracing
+from perdure.engine.ports import Borrower, Executor, Tracing
 from perdure.engine.quarantine import QUARANTINE_DEATHS
 from perdure.engine.retention import KEEP_ALL, Keeper, Retention
 from perdure.engine.shard import Shard
@@ -31,6 +33,7 @@ from perdure.engine.vitals import Vitals, waiting
 from perdure.engine.workflow_slots import WorkflowSlots
 from perdure.errors import InvalidArgument, StoreOwned, StoreRolledBack
 from perdure.history.audit_log import Actor
+from perdure.history.lending import takes_told
 from perdure.history.nodes import About, group_told, told
 from perdure.scheduler.pace import PACE, Pace
 from perdure.stores.contract import EngineStore, Lease, Member, Movable, Outcome, Report, shard_number
@@ -52,6 +55,8 @@ class Engine:
     `neighbours` are the engines of other apps in this process, on the same store. `doors` are the addresses at which it
     is reached. `pulse` beats where leases run out. `metrics` False counts nothing. Management actions are entered in
     the audit log as those of `actor`, if there is one. `tracing` hears of runs that begin and end.
+    `borrower` does work that other nodes lend, where leases run out; `on_neighbours` hears when these tell of other
+    workers.
     With `announces` what happens to instances is written for the lifecycle feed, and told to the `receiver`, if there
     is one.
     """
@@ -85,6 +90,8 @@ class Engine:
         tracing: Tracing | None = None,
         announces: bool = False,
         receiver: Receiver | None = None,
+        borrower: Borrower | None = None,
+        on_neighbours: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
         self.store = store
@@ -111,6 +118,10 @@ class Engine:
         self._poll_seconds = pace.mail_seconds
         self._claimer: Claimer | None = None
         self._courier: Claimer | None = None
+        self._borrower = borrower
+        self._borrowing: Claimer | None = None
+        self._on_neighbours = on_neighbours
+        self.neighbours = Neighbours(self, self._neighbours_changed)
         counts_deaths = quarantine_deaths is not None and not commands_only
         self._ownership = Ownership(self, pulse or ThreadPulse(), pace.standby_seconds, counts_deaths=counts_deaths)
         self.owned = self._ownership.owned
@@ -185,6 +196,19 @@ class Engine:
             )
             courier.start()
             self._feed.listen(courier.hint)
+            self._borrow(self.store.lease_seconds)
+
+    def _borrow(self, lease_seconds: float) -> None:
+        """From now on, do what other nodes lend, and know what can be lent to them."""
+        if self._borrower is None:
+            return
+        # once, because what comes back is lent anew under another token, and answers under the old one are refused
+        self._borrowing = Claimer(
+            self, self._borrower, Slots(), lease_seconds, self._poll_seconds, lapses_max=1, once=True
+        )
+        self._borrowing.start()
+        self._feed.listen(self._borrowing.hint)
+        self.neighbours.start()
 
     async def close(self) -> None:
         """Drain what runs, commit what is decided, give the shards back. Cancelled, it does without the rest."""
@@ -218,7 +242,9 @@ class Engine:
             await self.store.close()
 
     async def _stop_claiming(self, drain_seconds: float) -> None:
-        claimers, self._claimer, self._courier = (self._claimer, self._courier), None, None
+        await self.neighbours.stop()
+        claimers = self._claimer, self._courier, self._borrowing
+        self._claimer = self._courier = self._borrowing = None
         await asyncio.gather(*(each.close(drain_seconds) for each in claimers if each is not None))
 
     def shard_of(self, id: str) -> int:
@@ -306,6 +332,7 @@ class Engine:
                 activities=list(self._executor.activities()),
                 doors=list(self._doors()),
                 groups=[group_told(topic, group) for topic, group in self.consumers.groups()],
+                takes=takes_told(self._borrower.takes()) if self._borrower is not None else [],
             )
         )
 
@@ -351,8 +378,28 @@ class Engine:
     def workers_changed(self) -> None:
         """Another worker is there, or gone: the node has room for other calls of other nodes, and other code."""
         self._ownership.introduce()
-        if self._claimer is not None:
-            self._claimer.workers_changed()
+        for claimer in (self._claimer, self._borrowing):
+            if claimer is not None:
+                claimer.workers_changed()
+
+    def _neighbours_changed(self) -> None:
+        if self._borrowing is not None:
+            self._borrowing.workers_changed()
+        self._on_neighbours()
+
+    def taking(self, ways: Sequence[str]) -> str | None:
+        """In which of these ways another node tells that its workers take a kind of work. None: none does, or this one
+        owns nothing from where it could lend."""
+        return self.neighbours.taking(ways) if self.owned else None
+
+    def lend(self, instance: str, loan: Loan) -> None:
+        """Offer work of an instance, of this app or another, to the other nodes."""
+        shard = self.owner_of(instance) or next(iter(self.owned.values()))
+        shard.lend(loan)
+
+    @property
+    def has_neighbours(self) -> bool:
+        return len(self._ownership.members) > 1
 
     def __repr__(self) -> str:
         role = "owner" if self.owned else "standby"

@@ -82,6 +82,13 @@ class Attempter(Protocol):
     ) -> Awaitable[Outcome | Stall | None]: ...
 
 
+class Borrower(Attempter, Protocol):
+    """Does work that other nodes lend, each as an attempt of an offered call; see `history/lending.py`."""
+
+    def takes(self) -> Sequence[str]:
+        """The kinds of work that the workers here take, as nodes tell them, those first that are lent most."""
+
+
 class Executor(Protocol):
     """Runs the code of one app.
 

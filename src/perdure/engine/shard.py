@@ -26,6 +26,7 @@ from perdure.engine.door import Door
 from perdure.engine.entity import Entity
 from perdure.engine.handlers import Handlers
 from perdure.engine.instance import Instance
+from perdure.engine.lender import Lender, Loan
 from perdure.engine.opening import HISTORY_EVENTS_MAX
 from perdure.engine.outlet import StreamOutlet
 from perdure.engine.petitions import Petitions
@@ -37,6 +38,7 @@ from perdure.engine.standstill import is_quarantined
 from perdure.engine.transact import Transacting
 from perdure.engine.workflow_slots import WORKFLOW, WorkflowSlots
 from perdure.history.events import RunCompleted, UpdateAnswered
+from perdure.history.lending import is_lender, lender_head, lender_of
 from perdure.history.lifecycle import notices_of
 from perdure.history.reports import HeartbeatSeen
 from perdure.history.slots import is_door
@@ -239,6 +241,25 @@ class Shard:
         for id in partition_ids(topic):
             if self._shard_of is None or self._shard_of(id) == self.shard:
                 self.host.visit(id, _rouse)
+
+    def lend(self, loan: Loan) -> None:
+        """Offer a piece of work to other nodes."""
+        id = lender_of(self.shard, self._shard_of or (lambda _: self.shard))
+
+        def hand_over(actor: Actor | None) -> None:
+            if actor is None:
+                actor = self._new_lender(id)
+            assert isinstance(actor, Lender), "nobody else has such an id"
+            actor.lend(loan)
+
+        self.host.visit(id, hand_over)
+
+    def _new_lender(self, id: str) -> Lender:
+        now = self.clock.now()
+        head = lender_head(self.lease.app, id, self.clock.token(), now)
+        lender = Lender(self, Loaded(head, [], [], [], []), is_new=True)
+        self.host.add(lender)
+        return lender
 
     # -- asked by instances ---------------------------------------------------------------------------------------
 
@@ -450,6 +471,8 @@ class Shard:
                 from perdure.engine.topic import Topic  # because most apps have none
 
                 return Topic(self, loaded)
+            if is_lender(loaded.head.id):
+                return Lender(self, loaded)
             return self._door(loaded) if is_door(loaded.head.id) else Entity(self, loaded)
         self._wakes(loaded.head.id)
         return Instance.restore(self, loaded)
@@ -502,6 +525,9 @@ class Shard:
 
     def _recover(self, call: OpenCall) -> None:
         if call.instance in self._awake or self.host.detains(call.instance):
+            return
+        if is_lender(call.instance):
+            self.host.visit(call.instance, _call_off)
             return
         wait = call.wait
         if wait.state != HELD:
@@ -565,6 +591,10 @@ def _rouse(actor: Actor | None) -> None:
 def _unstall(actor: Actor | None) -> None:
     if actor is not None:
         actor.unstall()
+
+
+def _call_off(_: Actor | None) -> None:
+    """A lender that is loaded calls off what was lent before."""
 
 
 class Stalled(NamedTuple):

@@ -352,10 +352,14 @@ class UpdateAnswered(Event, frozen=True):
 
 
 class TurnAnswered(Event, frozen=True):
-    """A remote worker's answer to a turn, as mail from a node that does not own the run. History never holds it."""
+    """A remote worker's answer to a turn, as mail from a node that does not own the run. History never holds it.
+
+    `apps` are those that the worker may call beside its own, None for any; they count where the turn was lent.
+    """
 
     token: str
     answer: bytes = b""
+    apps: list[str] | None = []
 
 
 class EventSent(Event, frozen=True):

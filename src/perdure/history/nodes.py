@@ -20,7 +20,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node tells of itself. `started` in microseconds since 1970 UTC; `doors` are addresses at which it listens.
 
     `groups` are those whose messages it handles, as `group_told` names them. `unnamed` counts the names that were left
-    out, because there are too many. `workflow_slots` None: no bound.
+    out, because there are too many. `workflow_slots` None: no bound. `takes` are the kinds of work that its workers
+    take, from other nodes too (see `history/lending.py`).
     """
 
     version: str = ""
@@ -34,6 +35,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     activities: list[str] = []
     doors: list[str] = []
     groups: list[str] = []
+    takes: list[str] = []
     unnamed: int = 0
 
 

@@ -46,7 +46,8 @@ class Stall(msgspec.Struct, frozen=True, gc=False):
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One attempt of an activity call. `timeout` in seconds; `details` are those of the last heartbeat before it.
+    """One attempt of an activity call. `timeout` and `heartbeat`, within which a sign of life is due, in seconds;
+    `details` are those of the last heartbeat before it.
 
     `execution`, `generation` and `number` name the call; `target` is the app whose code it is, None for the run's own.
     """
@@ -64,6 +65,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     number: int = 0
     target: str | None = None
     label: Label | None = None
+    heartbeat: float | None = None
 
 
 class Outlet(Protocol):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from perdure.blocks.pubsub import Broker
@@ -21,18 +22,25 @@ from perdure.engine.operations import Operations
 from perdure.engine.ports import Tracing
 from perdure.errors import InstanceNotFound, InvalidArgument, NotOpen, ServerUnavailable, StoreOwned
 from perdure.history.audit_log import Actor
+from perdure.history.events import Failure
+from perdure.history.reports import GIVEN_BACK
 from perdure.history.topic_state import TopicState
 from perdure.history.topics import SHARED_APP
+from perdure.history.work import Outcome
 from perdure.remote.actors.apps import ActorApps
 from perdure.remote.app_calls import AppCalls
 from perdure.remote.app_channel import AppChannel
 from perdure.remote.conversation import ConversationDesk
+from perdure.remote.dispatch.attempt import AttemptWork
 from perdure.remote.dispatch.dispatcher import Dispatcher
 from perdure.remote.dispatch.executor import RemoteExecutor
+from perdure.remote.dispatch.lent import YIELDS, Borrowing
+from perdure.remote.dispatch.relay import Relay
 from perdure.remote.dispatch.stream import WorkerStream
 from perdure.remote.exposition.source import Source
 from perdure.remote.lineage import heritage
 from perdure.remote.loads import Loads
+from perdure.remote.native.codec import NATIVE
 from perdure.remote.pubsub.declared import of_files
 from perdure.remote.pubsub.delivery import Deliveries
 from perdure.remote.pubsub.desk import PubsubDesk
@@ -46,6 +54,7 @@ from perdure.remote.security import Grant
 from perdure.remote.state import StateDesk
 from perdure.remote.watching import ConfigurationDesk
 from perdure.remote.webhook import WebhookReceiver
+from perdure.remote.wire.codec import DAPR, MICROSOFT
 from perdure.remote.wire.execution import wire_execution
 from perdure.remote.wire.lineage import lineage_bytes
 from perdure.sdk.webhooks import Webhook
@@ -285,11 +294,43 @@ class Hosted:
             actor=self._actor,
             announces=self._lifecycle,
             receiver=None if self._webhook is None else WebhookReceiver(self._webhook),
+            borrower=Borrowing(app, self.dispatcher, partial(self._is_lacking, app)),
+            on_neighbours=partial(self._neighbours_changed, app),
         )
         self._executors[app] = executor
         await engine.open()
         self._engines[app] = engine
+        if self._is_shared:
+            codecs = NATIVE, DAPR, MICROSOFT
+            self.dispatcher.relays += [Relay(app, codec, engine, self._loan_ended) for codec in codecs]
         return engine
+
+    def _neighbours_changed(self, app: str) -> None:
+        """The workers of other servers are others: what stood still may go on with the code that they have."""
+        self.dispatcher.relays_changed()
+        engine = self._engines.get(app)
+        for shard in list(engine.owned.values()) if engine is not None else ():
+            self._spawn(shard.retry_stalled())
+
+    def _is_lacking(self, app: str, take: str) -> bool:
+        """Whether some other server of the app may have to lend such work."""
+        engine = self._engines.get(app)
+        return engine is not None and engine.neighbours.lacking(take)
+
+    def _loan_ended(self, token: str, why: Failure | None) -> None:
+        """Another server is done with work that was lent to it, or gives it back."""
+        if why is None:
+            return  # because the answer is in the store, from where it comes
+        work = self.dispatcher.abandon(token)
+        if work is None:
+            return
+        if isinstance(work, AttemptWork) and why.type != GIVEN_BACK:
+            work.end(Outcome(failure=why, timed_out=True))
+            return
+        log.info("%r comes back from another server: %s", work, why.message)
+        if why.message == YIELDS:
+            work.need = work.need._replace(stays=True)
+        self.dispatcher.submit_later(work)
 
     async def _load(self, app: str) -> Load:
         return await load_of(self.store, app, self.clock.now(), self.dispatcher.waiting(app))

@@ -152,7 +152,7 @@ class WatchedDispatcher(Dispatcher):
 
     def _give(self, work: Work, stream: WorkerStream) -> None:
         super()._give(work, stream)
-        if work.token in self._out:
+        if work.token in self._out and not stream.is_relay:
             self._judge(work, stream)
 
     def _judge(self, work: Work, stream: WorkerStream) -> None:

@@ -128,6 +128,17 @@ _UNOWNED = (
         "on them.",
     ),
     Cause(
+        id="lent",
+        title="Only another server's workers have the code",
+        sentence="{who} {what}: {standing}",
+        next="that server takes it within a few seconds, or as soon as a worker of it has room",
+        command=CANCEL,
+        why="The workers of an app's servers have different code, and the run belongs to a server that has none of "
+        "this. It lends the work through the store, which costs a few commits more.",
+        prevent="There is nothing to prevent. Where it has to be fast, let every server have workers of each kind.",
+        is_normal=True,
+    ),
+    Cause(
         id="lease-lost",
         title="Its owner is gone and nobody has taken over yet",
         sentence="{who} {what}: {owner}, which owned it, gives no sign of life",

@@ -13,6 +13,7 @@ from perdure.clock import SECOND
 from perdure.engine.diagnosis.causes import CAUSES, NOTHING, STALLED
 from perdure.engine.diagnosis.near import near_miss
 from perdure.engine.diagnosis.sight import Finding, Reference, Sight
+from perdure.engine.diagnosis.takers import elsewhere
 from perdure.engine.diagnosis.words import TEXT_CHARACTERS_MAX, counted, listed, shown, span, time
 from perdure.engine.workflow_slots import WorkflowSlots
 from perdure.history.delayed import LOCK
@@ -21,6 +22,7 @@ from perdure.history.events import Failure
 from perdure.history.nodes import about_of, slots_told
 from perdure.history.options import Place, app_of, place_of
 from perdure.history.queued import limits_told, place_told
+from perdure.history.state import Standing
 from perdure.scheduler.line import Ticket, in_order
 from perdure.stores.contract import (
     ADMITTED,
@@ -173,12 +175,27 @@ def _unbegun(sight: Sight) -> Finding | None:
     if scene.slots is not None and scene.slots.waits(head.id):
         return _slotless(sight, scene.slots)
     what = "has its first operations to run" if head.kind == ENTITY else "has not begun"
-    standing = scene.standing(None)
+    standing = _standing(sight, None)
     if standing is not None:
         return Finding(cause=standing.cause, facts=_stands(what, standing.sentence), since=head.created)
     if head.kind == ENTITY:
         return _unowned(sight, what, head.created)
     return _unowned(sight, "has not begun", head.created) or _pending(sight)
+
+
+def _standing(sight: Sight, wait: Wait | None) -> Standing | None:
+    """Where its turn, or an activity, is, as far as its owner or all servers together tell. None: its code is with its
+    owner, or there is none."""
+    standing = sight.scene.standing(wait)
+    if standing is not None and standing.cause not in _OF_ONE_SERVER:
+        return standing
+    if standing is None and (sight.scene.is_owned or sight.scene.is_orphaned):
+        return None
+    return elsewhere(sight, wait) or standing
+
+
+_OF_ONE_SERVER = ("no-code", "lent")
+"""Causes of which a server knows its own part alone."""
 
 
 def _slotless(sight: Sight, slots: WorkflowSlots) -> Finding:
@@ -222,7 +239,7 @@ def _untaken(sight: Sight) -> Finding | None:
     if not came or (head.kind == ENTITY and any(wait.number == LOCK for wait in sight.waits)):
         return None
     since, age = min(came), scene.now - min(came)
-    standing = scene.standing(None)
+    standing = _standing(sight, None)
     letters = _letters(len(came))
     if standing is not None:
         facts = _stands(f"has {letters} to take", standing.sentence)
@@ -434,7 +451,7 @@ def _of_activity(sight: Sight, wait: Wait, others: int) -> Finding:
     if wait.state == OFFERED:
         lacks = _lacks(sight, wait.name)
         return told("no-code", **_stands(what, lacks)) if lacks else told("offered")
-    standing = scene.standing(wait)
+    standing = _standing(sight, wait)
     if standing is not None:
         more = f" ({counted(others, 'more wait')})" if others else ""
         return told(standing.cause, **_stands(what + more, standing.sentence))

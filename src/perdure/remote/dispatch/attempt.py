@@ -48,8 +48,9 @@ class AttemptWork(Work):
 
     def item(self, peer: Peer) -> bytes | None:
         work, label = self.attempt, self.attempt.label
-        self._was_out = True
-        self.beat(None)  # because what it waited before is no silence of the worker's
+        if not peer.is_relay:  # because the silence of another server's worker is heard there
+            self._was_out = True
+            self.beat(None)  # because what it waited before is no silence of the worker's
         try:
             item = peer.codec.activity_item(
                 ActivityItem(

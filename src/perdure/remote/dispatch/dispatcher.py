@@ -7,7 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from perdure.history.state import Standing
-from perdure.remote.dispatch.standing import STOPPING, given_back, in_line, nobody, with_worker
+from perdure.remote.dispatch.standing import STOPPING, given_back, in_line, lent, nobody, own_alone, with_worker
 from perdure.remote.dispatch.stream import WorkerStream
 from perdure.remote.dispatch.suspects import BLAME_SECONDS, CLEARING_SECONDS, blame, is_convicted, verdict
 from perdure.remote.dispatch.work import Kind, Need, Work
@@ -49,6 +49,8 @@ class Dispatcher:
         quarantines: bool = False,
     ) -> None:
         self.streams: list[WorkerStream] = []
+        self.relays: list[WorkerStream] = []
+        """What stands for the workers of other servers, to whom goes what no worker here takes."""
         self._now = now
         self._token = token
         self._ready = ready
@@ -93,6 +95,15 @@ class Dispatcher:
             self._queue(work, in_front=True)
         if suspects:
             log.warning("%d pieces of work of %s run alone: several workers died with them", suspects, stream.app)
+        self._serve_all()
+
+    def relays_changed(self) -> None:
+        """Other servers have other workers than before: what they do not take any more comes back."""
+        for relay in self.relays:
+            strayed = [work for work in relay.in_flight.values() if not relay.accepts(work.need)]
+            for work in reversed(strayed):
+                self._recall(work, relay)
+                self._queue(work, in_front=True)
         self._serve_all()
 
     def pause(self) -> None:
@@ -149,7 +160,7 @@ class Dispatcher:
 
     def every(self) -> Iterator[Work]:
         """All work: with a worker, in line for one, or at rest."""
-        for stream in self.streams:
+        for stream in (*self.streams, *self.relays):
             yield from stream.in_flight.values()
         for waiting in self._waiting.values():
             yield from waiting
@@ -237,11 +248,16 @@ class Dispatcher:
                     return with_worker(stream.worker, work.expires - self._now(), lease)
         if self._is_paused:
             return STOPPING
+        for relay in self.relays:
+            for work in relay.in_flight.values():
+                if work.is_for(need, instance, number):
+                    return lent(self._now() - work.given_at)
         for work, until in self._resting.items():
             if work.is_for(need, instance, number):
                 return given_back(until - self._now())
         if not any(stream.accepts(need) for stream in streams):
-            return nobody(need, len(streams))
+            is_own = any(work.need.stays and work.is_for(need, instance, number) for work in self.every())
+            return own_alone(need) if is_own else nobody(need, len(streams))
         line = [work for waiting in self._waiting.values() for work in waiting if work.need.app == need.app]
         place = next((index for index, work in enumerate(line) if work.is_for(need, instance, number)), None)
         return in_line(place, len(line))
@@ -266,6 +282,9 @@ class Dispatcher:
         for waiting in self._waiting.values():
             for work in waiting:
                 work.still_waits()
+        for relay in self.relays:
+            for work in relay.in_flight.values():
+                work.still_waits()
         for stream in self.streams:
             if now - stream.quiet_since >= PING_SECONDS:
                 stream.quiet_since = now
@@ -280,7 +299,14 @@ class Dispatcher:
         home = self._homes.get(work.home) if work.home is not None else None
         if home is not None and self._may_take(home, work.need):
             return home
-        return min(self._able(work.need), key=lambda stream: stream.load, default=None)
+        able = min(self._able(work.need), key=lambda stream: stream.load, default=None)
+        return able if able is not None else self._relay_for(work.need)
+
+    def _relay_for(self, need: Need) -> WorkerStream | None:
+        """To whom it is lent, if no worker here has its code."""
+        if not self.relays or any(stream.accepts(need) for stream in self.streams):
+            return None
+        return next((relay for relay in self.relays if relay.has_room(need.kind) and relay.accepts(need)), None)
 
     def _able(self, need: Need) -> Iterator[WorkerStream]:
         return (stream for stream in self.streams if self._may_take(stream, need))
@@ -317,7 +343,7 @@ class Dispatcher:
         self._leased[work.need.kind].append((work.expires, work.token))
         self._out[work.token] = stream
         stream.quiet_since = now
-        if work.home is not None:
+        if work.home is not None and not stream.is_relay:
             self._homes[work.home] = stream
         stream.give(work, item)
 
@@ -366,9 +392,21 @@ class Dispatcher:
         if self._waiting:
             for stream in list(self.streams):
                 self._serve(stream)
+            self._lend_waiting()
+
+    def _lend_waiting(self) -> None:
+        """Lend what no worker here takes and others do."""
+        for need in list(self._waiting) if self.relays and not self._is_paused else ():
+            while need in self._waiting and (relay := self._relay_for(need)) is not None:
+                work = self._waiting[need].popleft()
+                self._dequeued(work)
+                self._give(work, relay)
 
     def _serve(self, stream: WorkerStream) -> None:
         """Give a worker what waits, as far as it has room: one of each name in turn."""
+        if stream.is_relay:
+            self._lend_waiting()
+            return
         progress = bool(self._waiting) and not self._is_paused
         while progress:
             progress = False

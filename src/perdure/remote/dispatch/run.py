@@ -158,7 +158,8 @@ class RemoteRun:
         work, stream = found
         assert isinstance(work, TurnWork)
         try:
-            work.take(stream.codec.read_turn_result(answered.answer), self._dispatcher, stream.grant)
+            grant = _granted(stream.app, answered.apps) if stream.is_relay else stream.grant
+            work.take(stream.codec.read_turn_result(answered.answer), self._dispatcher, grant)
         except MalformedMessage as error:
             log.warning("the answer to a turn of %s cannot be read, so its lease decides: %s", work.instance, error)
 
@@ -263,3 +264,8 @@ class RemoteRun:
     def __repr__(self) -> str:
         identity = self.identity
         return f"<RemoteRun {identity.name} {identity.instance}: {len(self._segments)} turns, {self._turn!r}>"
+
+
+def _granted(app: str, apps: Sequence[str] | None) -> Grant:
+    """What the worker of another server may do, as that has told."""
+    return Grant(app, None if apps is None else frozenset((app, *apps)))

@@ -20,6 +20,15 @@ def with_worker(worker: str, left: float, lease: float) -> Standing:
     )
 
 
+def lent(since: float) -> Standing:
+    """It was handed to other servers, seconds ago."""
+    return Standing(
+        "lent",
+        "no worker that is connected here has its code, so it was offered to the servers whose workers have it, "
+        f"{max(since, 0.0):,.0f} s ago",
+    )
+
+
 def given_back(left: float) -> Standing:
     """A worker did not want it. Seconds until the next may have it."""
     text = (
@@ -38,6 +47,13 @@ def nobody(need: Need, workers: int) -> Standing:
     what = f"workflow {need.workflow}" if need.workflow else f"{_NOUNS[need.kind]} {need.name}{version}"
     told = f"{has} of app {need.app} that is connected {verb} {what}"
     return Standing("no-code", told)
+
+
+def own_alone(need: Need) -> Standing:
+    """It is not for other servers, and none of this one's workers has the code."""
+    what = f"{_NOUNS[need.kind]} {need.name}"
+    told = f"{what} yields, which takes a worker at the server that owns its run, and none that is connected has it"
+    return Standing("no-worker", told)
 
 
 def in_line(place: int | None, length: int) -> Standing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from perdure.remote.codec import Codec
 from perdure.remote.dispatch.work import Kind, Need, Work
@@ -29,6 +29,8 @@ item break the next one."""
 
 class WorkerStream:
     """A worker that is connected."""
+
+    is_relay = False
 
     def __init__(
         self,
@@ -84,6 +86,8 @@ class WorkerStream:
         """Whether the worker says that it has the code."""
         if need.kind == Kind.ENTITY and self.codec.flavour is Flavour.DAPR:
             return False  # because its protocol has none
+        if need.flavour and need.flavour != self.codec.flavour:
+            return False
         if need.name.startswith(self._reserved) is not self.is_inner:
             return False
         if need.workflow:
@@ -109,6 +113,14 @@ class WorkerStream:
         if self._filters is None:
             return None
         return [name for name, versions in self._filters.activities.items() if not versions or "" in versions]
+
+    def named(self, kind: Kind) -> Mapping[str, Collection[str]] | None:
+        """Names of a kind that the worker says it has, each with its versions (none: any). None if it does not say."""
+        filters = self._filters
+        if filters is None:
+            return None
+        entities = dict.fromkeys(filters.entities, ())
+        return {Kind.TURN: filters.workflows, Kind.ACTIVITY: filters.activities, Kind.ENTITY: entities}[kind]
 
     def take_leave(self) -> None:
         """The worker takes no more work, and will answer what it has."""

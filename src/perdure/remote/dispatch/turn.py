@@ -47,7 +47,7 @@ class TurnWork(Work):
             self._events[0] = TurnStarted(at=max(self._asked, run.now()))
         past = run.past(codec)
         after, known = run.lived_through(peer) if codec.flavour is Flavour.PERDURE else ("", _remembered(run, peer))
-        if self._in_full:
+        if self._in_full or peer.is_relay:
             after, known = "", 0
         cached = known if 0 < known <= len(past) else None
         self._in_full = False

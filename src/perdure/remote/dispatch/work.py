@@ -20,6 +20,8 @@ class Need(NamedTuple):
     """What a worker must have to take a piece of work. `version` "" stands for none; `alone`: and no other work.
 
     A step is work of kind ACTIVITY for which a worker of ours needs the code of the `workflow` that made it.
+    `flavour` is what the worker must speak, "" for any: what another server lends is written for one. `stays`: it is
+    not for other servers.
     """
 
     app: str
@@ -28,6 +30,8 @@ class Need(NamedTuple):
     version: str = ""
     alone: bool = False
     workflow: str = ""
+    flavour: str = ""
+    stays: bool = False
 
 
 class Peer(Protocol):
@@ -37,6 +41,8 @@ class Peer(Protocol):
     is_stateful: bool
     fetches_history: bool
     item_bytes_max: int
+    is_relay: bool
+    """Whether it stands for workers of other servers, of which nobody here knows who gets it."""
 
     def remembers(self, run: object) -> int:
         """How many events of a run's history the worker is believed to have."""
@@ -87,7 +93,7 @@ class Work:
         raise NotImplementedError
 
     def still_waits(self) -> None:
-        """It is looked at once more while no worker has it."""
+        """It is looked at once more while no worker has it, or none of this server."""
 
     def fail(self) -> None:
         """It cannot be handed out, for a reason that nobody foresaw and the log has."""

@@ -11,6 +11,7 @@ import msgspec
 from perdure.codec import Payload
 from perdure.errors import ServerError, StoreOwned, StreamRefused
 from perdure.remote.dispatch.attempt import AttemptWork
+from perdure.remote.dispatch.lent import YIELDS, Lent
 from perdure.remote.hosted import Hosted
 from perdure.remote.native import calls
 from perdure.remote.native.calls import Call
@@ -143,12 +144,12 @@ class _Workers:
             if stream.worker == asked.worker and stream.app == caller.app:
                 stream.take_leave()
 
-    def _attempt(self, token: str, caller: Caller) -> AttemptWork | None:
+    def _attempt(self, token: str, caller: Caller) -> AttemptWork | Lent | None:
         found = self._dispatcher.peek(token)
         if found is None:
             return None
         work, stream = found
-        return work if isinstance(work, AttemptWork) and stream.app == caller.app else None
+        return work if isinstance(work, AttemptWork | Lent) and stream.app == caller.app else None
 
     async def _wanted(self, token: str, caller: Caller) -> AttemptWork:
         work = self._attempt(token, caller)
@@ -156,4 +157,8 @@ class _Workers:
             raise StoreOwned("this server stands by; whoever executes takes the items of the attempt")
         if work is None:
             raise StreamRefused("the call takes no more items from this attempt, because another has it or it ended")
+        if isinstance(work, Lent):
+            self._dispatcher.withdraw(work)
+            work.give_back(YIELDS)
+            raise StreamRefused(f"the attempt goes back to the server of its run: {YIELDS}")
         return work

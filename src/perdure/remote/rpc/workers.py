@@ -12,6 +12,7 @@ from perdure.history.topics import attempt_messages
 from perdure.remote.codec import Codec
 from perdure.remote.dispatch.attempt import AttemptWork, outcome_of
 from perdure.remote.dispatch.batch import BatchWork, entity_of
+from perdure.remote.dispatch.lent import Lent
 from perdure.remote.dispatch.stream import (
     IN_FLIGHT_ONE_QUEUE_MAX,
     ITEM_BYTES_MAX,
@@ -88,17 +89,33 @@ class Workers:
         found = self._out(token, Kind.TURN, caller)
         if found is not None:
             work, stream = found
+            if isinstance(work, Lent):
+                result = stream.codec.read_turn_result(data)
+                await self._pass_on(work, data, caller)
+                work.told(result)
+                return b""
             assert isinstance(work, TurnWork)
-            work.take(stream.codec.read_turn_result(data), self._dispatcher, stream.grant)
+            grant = caller.grant if stream.is_relay else stream.grant
+            work.take(stream.codec.read_turn_result(data), self._dispatcher, grant)
         elif token:
-            await self._forward(caller.app, address.instance, token, data)
+            await self._forward(address.instance, token, data, caller)
         return b""
 
-    async def _forward(self, app: str, instance: str, token: str, data: bytes) -> None:
+    async def _pass_on(self, work: Lent, data: bytes, caller: Caller) -> None:
+        """Let the owner of lent work have an answer to it. It goes back if that cannot be told, because most workers
+        tell it once."""
+        try:
+            await self._forward(work.instance, work.token, data, caller)
+        except StoreError as error:
+            work.give_back(f"its answer could not be written: {error}")
+            raise
+
+    async def _forward(self, instance: str, token: str, data: bytes, caller: Caller) -> None:
         """The run may be another node's: send it the answer by way of the store."""
-        engine = await self._hosted.engine(app)
+        engine = await self._hosted.engine(caller.app)
         if engine.owner_of(instance) is None:
-            event = TurnAnswered(at=engine.clock.now(), token=token, answer=data)
+            apps = None if caller.grant.apps is None else sorted(caller.grant.apps)
+            event = TurnAnswered(at=engine.clock.now(), token=token, answer=data, apps=apps)
             # because the parts of an answer are mail each, and one that is sent again is the same mail
             mail = Mail(instance, f"turn.{token}.{crc32(data):x}", encode_event(event), event.at)
             await engine.operations.post.deliver(mail)
@@ -113,6 +130,9 @@ class Workers:
             await self._report_late(data, token or "", caller)
             return b""
         work, stream = found
+        if isinstance(work, Lent):
+            await self._hosted.to_its_end(self._end_lent(work, stream.codec.read_activity_result(data)))
+            return b""
         assert isinstance(work, AttemptWork)
         result = stream.codec.read_activity_result(data)
         if stream.codec.flavour is Flavour.PERDURE:
@@ -123,6 +143,19 @@ class Workers:
         self._dispatcher.withdraw(work)  # here and now, because a worker that leaves gives back what it has in hand
         await self._hosted.to_its_end(self._settle(work, result))
         return b""
+
+    async def _end_lent(self, work: Lent, result: ActivityResult) -> None:
+        """Write the end of a lent attempt into the mailbox of its run. It goes back if that cannot be told."""
+        if result.stall is not None:
+            work.give_back(result.stall.description)
+            return
+        app, execution, generation, _, attempt = _call_of(work.content.token)
+        try:
+            await self._report(app, result, execution, generation, attempt, work.content.key)
+        except StoreError as error:
+            work.give_back(f"its end could not be written: {error}")
+            raise
+        work.done()
 
     async def _settle(self, work: AttemptWork, result: ActivityResult) -> None:
         attempt = work.attempt
@@ -139,17 +172,17 @@ class Workers:
     async def _report_late(self, data: bytes, token: str, caller: Caller) -> None:
         """An attempt that this node has not handed out, or not lately: it counts if its call is still open."""
         try:
-            execution, generation, number, attempt, _, app = token.split(".", 5)
+            call = _call_of(token)
             is_native = flavour_of(caller, OpenStream()) is Flavour.PERDURE
             # because both public flavours write these fields alike
             result = NATIVE.read_activity_result(data) if is_native else DAPR.read_activity_result(data)
-            call = (app, execution, int(generation), int(number), int(attempt))
         except ValueError:
             return  # because the token is none of ours, and whoever sent it can do nothing about it
-        if call[3] != result.number or result.stall is not None or not caller.grant.covers(app):
+        app, execution, generation, number, attempt = call
+        if number != result.number or result.stall is not None or not caller.grant.covers(app):
             return
         try:
-            await self._report(app, result, execution, call[2], call[4], None)
+            await self._report(app, result, execution, generation, attempt, None)
         except StoreError:
             self._end_here(call, result)
             raise
@@ -203,19 +236,24 @@ class Workers:
 
     async def _take_batch(self, result: EntityResult, data: bytes, caller: Caller) -> bytes:
         found = self._out(result.token, Kind.ENTITY, caller)
-        if found is not None:
-            work, _ = found
+        work = found[0] if found is not None else None
+        if isinstance(work, Lent):
+            await self._pass_on(work, data, caller)
+            work.done()
+        elif work is not None:
             assert isinstance(work, BatchWork)
             work.take(result)
         elif entity := entity_of(result.token):
-            await self._forward(caller.app, entity, result.token, data)
+            await self._forward(entity, result.token, data, caller)
         return b""
 
     async def abandon(self, data: bytes, caller: Caller) -> bytes:
         """A worker gives work back: another one may have what it lacks."""
         token = read_abandon(data)
         work = self._dispatcher.abandon(token) if self._out(token, None, caller) is not None else None
-        if work is not None:
+        if isinstance(work, Lent):
+            work.give_back("its worker has given it back")
+        elif work is not None:
             self._dispatcher.submit_later(work)
         return b""
 
@@ -239,6 +277,13 @@ def _batch(item: bytes, stream: WorkerStream) -> bytes:
         items.append((ITEM, item))
         size += len(item)
     return write_batch(items)
+
+
+def _call_of(token: str) -> tuple[str, str, int, int, int]:
+    """Which attempt a token names: app, execution, generation, number of the call, and of the attempt. Raises
+    ValueError."""
+    execution, generation, number, attempt, _, app = token.split(".", 5)
+    return app, execution, int(generation), int(number), int(attempt)
 
 
 def _codec_of(flavour: Flavour) -> Codec:
