@@ -173,16 +173,15 @@ class Starter:
     in_hand_max = 1
     is_remote = False
 
-    def __init__(self, workflow: Workflow[..., Any], group: str, tell: Correlation | None) -> None:
+    def __init__(self, workflow: Workflow[..., Any], tell: Correlation) -> None:
         self._workflow = workflow
-        self._group = group
         self._tell = tell
 
     def decide(self, message: MessagePublished) -> Handled:
         """The start. An id that was used already is not used again, so redelivery starts one run."""
         if message.data is not None and message.data.encoding == BYTES:
             return Handled(Verdict.DROP, "its data is no JSON, which the workflow could take as input")
-        id = id_of(self._tell, shown(message)) if self._tell is not None else f"{self._group}-{message.id}"
+        id = id_of(self._tell, shown(message))
         options: StartOptions = msgspec.structs.replace(self._workflow.options, id=id)
         return Handled(starts=(Start(self._workflow.name, message.data, options),))
 
@@ -243,8 +242,8 @@ def starting(
     if not isinstance(workflow, Workflow):
         raise InvalidArgument(f"starts is {workflow!r}; give a function that is decorated with @app.workflow")
     name = group_name(group, workflow.name)
-    tell = correlation(id) if id is not None else None
-    return Subscription(topic, name, options, lambda around: Starter(workflow, name, tell))
+    tell = correlation(id) if id is not None else lambda event: f"{name}-{event.id}"
+    return Subscription(topic, name, options, lambda around: Starter(workflow, tell))
 
 
 def raising(
