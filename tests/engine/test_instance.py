@@ -1,17 +1,23 @@
-"""An instance in memory: what comes for an id while a start of the same id is being refused is not lost."""
+"""An instance in memory: what comes for it while a start is refused, or a stall is found again, is not lost."""
+
+from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from perdure import App, wait_for_event
+from perdure.actors.message import Message
 from perdure.clock import SECOND, SystemClock
 from perdure.codec import encode_arguments
 from perdure.engine.engine import Engine
-from perdure.history.work import StartOptions
+from perdure.engine.instance import Instance
+from perdure.history.events import EventRaised, RunStarted, encode_segment
+from perdure.history.work import Stall, StartOptions
 from perdure.sdk.worker import Worker
-from perdure.stores.contract import Batch, Loaded, Outcome, Status
+from perdure.stores.contract import Batch, Halt, Head, Loaded, Outcome, Segment, Status
 from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import ThreadRunner
 from perdure.stores.sql.sqlite import SqliteDatabase
@@ -203,3 +209,58 @@ def test_a_resume_whose_turn_is_refused_is_made_again() -> None:
             return found
 
     assert asyncio.run(scenario()) == 7
+
+
+class Code:
+    """Code elsewhere: it has a turn until it is told what to answer."""
+
+    is_remote = is_ready = True
+
+    def __init__(self) -> None:
+        self.answer: Callable[[Any], None] | None = None
+
+    def open(self, identity: Any, *, is_new: bool) -> Code:
+        return self
+
+    def gate(self) -> Any:
+        return SimpleNamespace(pass_through=lambda events: events)
+
+    def replay(self, history: Any, gate: Any) -> None: ...
+    def close(self) -> None: ...
+
+    def expects(self, token: str) -> bool:
+        return False
+
+    def advance(self, at: int, events: Sequence[Any], done: Callable[[Any], None]) -> None:
+        self.answer = done
+
+
+def test_what_comes_while_the_same_stall_is_found_again_is_told_to_whoever_is_loaded_next():
+    stall = Stall("non-determinism", "as before", "f1")
+    head = Head(
+        "a", "shop", "main", "running", "e", 1, 1, 1, 1, stalled=Halt("non-determinism", 1, "as before", None, "f1")
+    )
+    started = Segment(1, encode_segment([RunStarted(at=1, name="main", execution="e")]))
+    code, told, dropped = Code(), [], []
+    services: Any = SimpleNamespace(
+        shard=1,
+        clock=SimpleNamespace(now=lambda: 2),
+        executor=code,
+        history_events_max=100,
+        commands_only=False,
+        lacks_code=False,
+        limits_workflows=False,
+        has_doors=False,
+        metrics=None,
+        tracing=None,
+        drop=dropped.append,
+        tell=lambda id, message: told.append((id, message.key)),
+    )
+    instance = Instance.restore(services, Loaded(head, [started], [], [], []))
+    instance.tell(Message(EventRaised(name="first"), "first", stored=True))
+    instance.unstall()
+    assert code.answer is not None
+    instance.tell(Message(EventRaised(name="meanwhile"), "meanwhile"))
+    code.answer(stall)
+    assert (told, dropped) == ([("a", "meanwhile")], [instance])
+    assert instance.untaken() == ["first"]

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
 from perdure.actors.message import Message
-from perdure.engine.instance import Instance
 from perdure.engine.mailbox import Mailbox
 from perdure.errors import StoreUnavailable
-from perdure.history.events import EventRaised, RunStarted, encode_segment
-from perdure.history.work import Stall
-from perdure.stores.contract import Halt, Head, Loaded, Segment
+from perdure.history.events import EventRaised
 
 
 def stored(key: str) -> Message:
@@ -103,58 +98,3 @@ def test_whoever_waits_hears_of_the_turn_once():
             bad.answer.result()
 
     asyncio.run(play())
-
-
-class Code:
-    """Code elsewhere: it has a turn until it is told what to answer."""
-
-    is_remote = is_ready = True
-
-    def __init__(self) -> None:
-        self.answer: Callable[[Any], None] | None = None
-
-    def open(self, identity: Any, *, is_new: bool) -> Code:
-        return self
-
-    def gate(self) -> Any:
-        return SimpleNamespace(pass_through=lambda events: events)
-
-    def replay(self, history: Any, gate: Any) -> None: ...
-    def close(self) -> None: ...
-
-    def expects(self, token: str) -> bool:
-        return False
-
-    def advance(self, at: int, events: Sequence[Any], done: Callable[[Any], None]) -> None:
-        self.answer = done
-
-
-def test_what_comes_while_the_same_stall_is_found_again_is_told_to_whoever_is_loaded_next():
-    stall = Stall("non-determinism", "as before", "f1")
-    head = Head(
-        "a", "shop", "main", "running", "e", 1, 1, 1, 1, stalled=Halt("non-determinism", 1, "as before", None, "f1")
-    )
-    started = Segment(1, encode_segment([RunStarted(at=1, name="main", execution="e")]))
-    code, told, dropped = Code(), [], []
-    services: Any = SimpleNamespace(
-        shard=1,
-        clock=SimpleNamespace(now=lambda: 2),
-        executor=code,
-        history_events_max=100,
-        commands_only=False,
-        lacks_code=False,
-        limits_workflows=False,
-        has_doors=False,
-        metrics=None,
-        tracing=None,
-        drop=dropped.append,
-        tell=lambda id, message: told.append((id, message.key)),
-    )
-    instance = Instance.restore(services, Loaded(head, [started], [], [], []))
-    instance.tell(stored("first"))
-    instance.unstall()
-    assert code.answer is not None
-    instance.tell(fresh("meanwhile"))
-    code.answer(stall)
-    assert (told, dropped) == ([("a", "meanwhile")], [instance])
-    assert instance.untaken() == ["first"]

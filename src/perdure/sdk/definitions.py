@@ -360,43 +360,33 @@ class Workflow(Generic[P, R]):
         return handle, await handle.update(update, data)
 
     def _start_with_turn(self, outgoing: Outgoing, payload: Payload) -> Handle[R]:
-        options = self.options
-        instance = options.id or hashed(outgoing.next_request())
-        outgoing.record(
-            CreateDetached(
-                name=self.name,
-                instance=instance,
-                input=payload,
-                app=options.app_id,
-                tags=options.tags,
-                scheduled=options.at,
-                timeout=options.run_timeout,
-                place=options.place,
-            )
-        )
+        instance = self.options.id or hashed(outgoing.next_request())
+        outgoing.record(self._creation(instance, payload))
         return Handle(_LateClient(self.home), instance, None, self.signature.result)
 
     def _start_detached(self, payload: Payload, line: str | None) -> Handle[R]:
         run = current_run()
         assert run is not None
-        options = self.options
         number = run.next_number()
-        instance = options.id or f"{run.identity.instance}:{run.identity.generation:x}.{number:x}d"
-        run.record(
-            CreateDetached(
-                number=number,
-                line=line,
-                name=self.name,
-                instance=instance,
-                input=payload,
-                app=options.app_id,
-                tags=options.tags,
-                scheduled=options.at,
-                timeout=options.run_timeout,
-                place=options.place,
-            )
-        )
+        instance = self.options.id or f"{run.identity.instance}:{run.identity.generation:x}.{number:x}d"
+        run.record(self._creation(instance, payload, number, line))
         return Handle(_LateClient(self.home), instance, None, self.signature.result)
+
+    def _creation(self, instance: str, payload: Payload, number: int = 0, line: str | None = None) -> CreateDetached:
+        """What asks for an instance of its own; only a run numbers it, and knows the line."""
+        options = self.options
+        return CreateDetached(
+            number=number,
+            line=line,
+            name=self.name,
+            instance=instance,
+            input=payload,
+            app=options.app_id,
+            tags=options.tags,
+            scheduled=options.at,
+            timeout=options.run_timeout,
+            place=options.place,
+        )
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], line: str | None) -> R:
         run = current_run()

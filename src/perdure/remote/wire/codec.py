@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from perdure.remote.requests import (
@@ -17,11 +17,10 @@ from perdure.remote.requests import (
     TurnResult,
     Views,
 )
-from perdure.remote.wire import entities, instance_answers, instance_requests
+from perdure.remote.wire import entities, instance_requests
 from perdure.remote.wire.events import events_of
 from perdure.remote.wire.instance_answers import ViewCodec
 from perdure.remote.wire.items import ItemCodec
-from perdure.remote.wire.opening import read_open_stream
 from perdure.remote.wire.peer import PeerCodec
 from perdure.remote.wire.results import ACTIVITY_RESULT, TURN_RESULT, read_entity_result
 from perdure.remote.wire.schema import DAPR_SCHEMA, MICROSOFT_SCHEMA, Schema
@@ -116,28 +115,11 @@ class Codec:
         """The answer to a batch of operations."""
         return read_entity_result(data)
 
-    read_open_stream = staticmethod(read_open_stream)
-    read_abandon = staticmethod(instance_requests.read_abandon)
-
     # -- clients
-
-    read_start = staticmethod(instance_requests.read_start)
-    read_about = staticmethod(instance_requests.read_about)
-    read_raise = staticmethod(instance_requests.read_raise)
-    read_terminate = staticmethod(instance_requests.read_terminate)
-    read_pause = staticmethod(instance_requests.read_pause)
-    read_purge = staticmethod(instance_requests.read_purge)
-    read_query = staticmethod(instance_requests.read_query)
-    read_rerun = staticmethod(instance_requests.read_rerun)
 
     def read_list(self, data: bytes) -> Selection:
         """A request for ids: ListInstanceIDs in one flavour, ListInstanceIds in the other."""
         return self._read_list(data)
-
-    write_started = staticmethod(instance_answers.write_id)
-    write_restarted = staticmethod(instance_answers.write_id)
-    write_rerun = staticmethod(instance_answers.write_id)
-    write_purged = staticmethod(instance_answers.write_purged)
 
     def write_view(self, view: InstanceView | None, with_payloads: bool = True) -> bytes:
         """A GetInstanceResponse; None is an instance that does not exist."""
@@ -150,14 +132,6 @@ class Codec:
     def write_ids(self, page: Views) -> bytes:
         """The response to `read_list`."""
         return self._views.ids(page)
-
-    def write_history(self, frames: Sequence[bytes]) -> bytes:
-        """A GetInstanceHistoryResponse from what `history` gives."""
-        return instance_answers.write_events(frames)
-
-    def history_chunk(self, frames: Sequence[bytes]) -> bytes:
-        """A HistoryChunk from a part of what `history` gives."""
-        return instance_answers.write_events(frames)
 
     # -- entities
 
