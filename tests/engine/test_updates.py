@@ -26,6 +26,7 @@ from perdure import (
     wait_for_event,
 )
 from perdure.errors import AlreadyRegistered, InvalidArgument, NotDecodable, OnlyInWorkflow
+from perdure.events import UpdateAnswered
 
 
 @dataclass
@@ -207,6 +208,73 @@ def test_a_stricter_validator_does_not_judge_history(run, url):
             return await handle.result(30)
 
     assert run(scenario) == [50]
+
+
+@pytest.mark.parametrize(
+    "name, kind, reason", [("keep", dict, "payload-not-decodable"), ("hold", int, "non-determinism")]
+)
+def test_code_that_cannot_do_an_update_again_stands_still(run, url, name, kind, reason):
+    """It would go on without what the update changed, for which somebody has an answer."""
+
+    def edition(name: str, kind: type) -> App:
+        app = App("talk", store=url)
+
+        @app.workflow
+        async def keeper() -> list[object]:
+            kept: list[object] = []
+            on_update(Update(name, kind, type(None)))(kept.append)
+            await wait_for_event("finish")
+            return kept
+
+        return app
+
+    async def scenario():
+        async with edition("keep", int) as app:
+            handle = await app.client.workflow("keeper").with_options(id="k").start()
+            await handle.update("keep", 50)
+        async with edition(name, kind) as app:
+            handle = app.client.get("k")
+            await handle.raise_event("finish")
+            while (halt := (await handle.state()).stalled) is None:
+                await asyncio.sleep(0.01)
+        async with edition("keep", int) as app:
+            handle = app.client.get("k")
+            await handle.resume()
+            return halt.reason, await handle.result(30)
+
+    assert run(scenario) == (reason, [50])
+
+
+def test_an_update_that_waits_is_answered_by_code_that_has_a_handler_for_it(run, url):
+    def edition(*, has_handler: bool) -> App:
+        app = App("talk", store=url, activations_max=2)
+
+        @app.workflow
+        async def keeper() -> list[int]:
+            kept: list[int] = []
+            if has_handler:
+                on_update("keep")(kept.append)
+            await wait_for_event("go")
+            await wait_for_event("finish")
+            return kept
+
+        return app
+
+    async def scenario():
+        async with edition(has_handler=False) as app:
+            handle = await app.client.workflow("keeper").with_options(id="k").start()
+            with pytest.raises(TimeoutError):
+                await handle.update("keep", 50, id="mine", timeout=0.05)
+        async with edition(has_handler=True) as app:
+            handle = app.client.get("k")
+            await handle.raise_event("go")
+            assert await asyncio.wait_for(handle.update("keep", 50, id="mine"), 30) is None
+            await put_away(app, "k")
+            await handle.raise_event("finish")
+            result = await handle.result(30)
+            return result, [event.key async for event in handle.history() if isinstance(event, UpdateAnswered)]
+
+    assert run(scenario) == ([50], ["update.mine"])
 
 
 def test_the_same_id_is_done_once(run, app, counter, url):

@@ -6,6 +6,7 @@ import pytest
 
 from perdure.codec import encode
 from perdure.history.actions import (
+    AnswerUpdate,
     CompleteRun,
     CreateChild,
     CreateDetached,
@@ -22,6 +23,8 @@ from perdure.history.events import (
     EventSent,
     RunCompleted,
     TimerCreated,
+    UpdateAnswered,
+    UpdateRequested,
 )
 from perdure.history.replay import compare
 
@@ -85,3 +88,12 @@ def test_asking_for_more_is_a_difference():
     difference = compare([], [CreateTimer(number=1, due=1, line="l")], finished=False)
     assert difference is not None
     assert (difference.held, difference.asked, difference.line) == ("nothing here", "CreateTimer", "l")
+
+
+def test_an_update_that_was_done_is_done_again():
+    done = [UpdateRequested(key="k", name="add"), UpdateAnswered(key="k")]
+    assert compare(done, [AnswerUpdate(key="k")], finished=False) is None
+    found = compare(done, [], finished=False)
+    assert str(found) == "update add: history holds its answer, the code asked for nothing: no handler takes it now"
+    assert compare([UpdateAnswered(key="k", refused=True)], [], finished=False) is None
+    assert compare([], [AnswerUpdate(key="k")], finished=False) is None

@@ -10,6 +10,7 @@ import msgspec
 from perdure.history.actions import (
     TIMEOUT_WAIT,
     Action,
+    AnswerUpdate,
     CallEntity,
     CancelActivity,
     CancelChild,
@@ -45,6 +46,8 @@ from perdure.history.events import (
     TimerCancelled,
     TimerCreated,
     TimerFired,
+    UpdateAnswered,
+    UpdateRequested,
 )
 
 CONFIRMED_BY: dict[type, type] = {
@@ -73,8 +76,8 @@ CANCELED_BY: dict[type, type] = {
 class Difference(msgspec.Struct, frozen=True):
     """The first place where code and history part.
 
-    `held` and `asked` are for people; `line` is the code's place; `number` is that of the action, 0 for the run's end.
-    `step` names what the code does otherwise, for the name of a patch.
+    `held` and `asked` are for people; `line` is the code's place; `number` is that of the action, 0 where it has none:
+    `place` says then what it is about. `step` names what the code does otherwise, for the name of a patch.
     """
 
     number: int
@@ -82,10 +85,11 @@ class Difference(msgspec.Struct, frozen=True):
     asked: str
     line: str | None = None
     step: str = ""
+    place: str = "the end"
 
     def __str__(self) -> str:
         where = f" at {self.line}" if self.line else ""
-        event = f"event {self.number}" if self.number else "the end"
+        event = f"event {self.number}" if self.number else self.place
         return f"{event}: history holds {self.held}, the code asked for {self.asked}{where}"
 
     @property
@@ -97,13 +101,14 @@ class Difference(msgspec.Struct, frozen=True):
 def compare(held: Sequence[Any], actions: Sequence[Action], finished: bool) -> Difference | None:
     """The first difference between the recorded events of a turn and the actions of its replay, None if they agree.
 
-    Compared are number, kind, name and app of what was asked for, number and kind of what was taken back, and whether
-    and how the run ended. Inputs and due times are not: other data is not another path.
+    Compared are number, kind, name and app of what was asked for, number and kind of what was taken back, which updates
+    were answered, and whether and how the run ended. Inputs and due times are not: other data is not another path.
     """
     return (
         _compare_requests([event for event in held if isinstance(event, CONFIRMATIONS)], actions, finished)
         or _compare_cancellations(held, actions)
         or _compare_ends(held, actions, finished)
+        or _compare_answers(held, actions, finished)
     )
 
 
@@ -136,6 +141,20 @@ def _compare_cancellations(held: Sequence[Any], actions: Sequence[Action]) -> Di
     for kind, number in sorted(recorded ^ asked, key=lambda each: each[1]):
         told = (kind.__name__, "that it goes on") if (kind, number) in recorded else ("that it goes on", kind.__name__)
         return Difference(number, *told, step=f"cancel-{number}")
+    return None
+
+
+def _compare_answers(held: Sequence[Any], actions: Sequence[Action], finished: bool) -> Difference | None:
+    """An update that was done, and that the code does not do again: what it changed would be missing from here on."""
+    if finished:
+        return None  # because nothing comes after it
+    answered = {action.key for action in actions if type(action) is AnswerUpdate}
+    for event in held:
+        if type(event) is UpdateAnswered and not event.refused and event.key not in answered:
+            asked = (each.name for each in held if type(each) is UpdateRequested and each.key == event.key)
+            name = next(asked, event.key)
+            told = "its answer", "nothing: no handler takes it now"
+            return Difference(0, *told, step=f"without-{name}", place=f"update {name}")
     return None
 
 

@@ -94,6 +94,7 @@ class Run:
         "_loop",
         "_main",
         "_number",
+        "_owed",
         "_patches",
         "_random",
         "_refusals",
@@ -147,6 +148,7 @@ class Run:
         self._inbox: Inbox | None = None
         self._updates: Updates | None = None
         self._refused = _NONE_REFUSED
+        self._owed: dict[str, AnswerUpdate] = _NONE_OWED
         self._continuation: ContinueRun | None = None
         self._keeps_events = False
         self._random: random.Random | None = None
@@ -184,7 +186,9 @@ class Run:
         actions = self.retrace(turn)
         if self._task is None:
             return actions  # because the code has not begun, whatever has ended the run
-        difference = compare(turn.recorded, actions, self.finished)
+        difference = compare(turn.recorded, [*actions, *self._owed.values()], self.finished)
+        if self._updates is not None:
+            self._owe(turn.recorded, actions)
         if difference is not None and self.obstacle is None:  # because code that cannot read goes another way
             line = difference.line or self.where() or self._raised_at()
             raise Diverged(msgspec.structs.replace(difference, line=line))
@@ -212,6 +216,17 @@ class Run:
             if is_of_user(frame.f_code)
         ]
         return places[-1] if places else None
+
+    def _owe(self, recorded: Sequence[Any], actions: Sequence[Action]) -> None:
+        """Remember what a handler answers that the code had not when the update came, until history has the answer."""
+        told = {event.key for event in recorded if type(event) is UpdateAnswered}
+        asked = {action.key: action for action in actions if type(action) is AnswerUpdate}
+        self._owed = {key: answer for key, answer in {**self._owed, **asked}.items() if key not in told}
+
+    def pay(self) -> None:
+        """Record with the next turn the answers that history has not."""
+        for key, answer in self._owed.items():
+            self._actions["update", key] = answer
 
     def take_up(self) -> None:
         """Record with the next turn that this code goes on with the run."""
@@ -538,6 +553,7 @@ class Run:
 
 
 _NONE_REFUSED: frozenset[str] = frozenset()
+_NONE_OWED: dict[str, AnswerUpdate] = {}
 _NO_PATCHES: dict[str, bool] = {}
 """What a run begins with, never changed, because most runs ask for none."""
 _WAITS = (CreateTimer, WaitForEvent)

@@ -34,6 +34,7 @@ class Answering(Protocol):
     @property
     def is_over(self) -> bool: ...
     def encode(self, value: Any) -> Payload: ...
+    def decode(self, payload: Payload | None, expected: Any) -> Any: ...
     def answer_update(self, answer: AnswerUpdate) -> None: ...
     def ask_sealed(self, question: Callable[[Any], Any], data: Any) -> None: ...
     def was_refused(self, key: str) -> bool | None: ...
@@ -73,17 +74,18 @@ class Updates:
 
     def _begin(self, handler: Handler, request: UpdateRequested) -> None:
         refused = self._run.was_refused(request.key)
+        if refused:
+            self._answer(request, refused=True)
+            return
         try:
-            data = decode(request.data, handler.data_type)
+            # by the run where it was taken before, because what cannot be read now must not look as if it was refused
+            data = (decode if refused is None else self._run.decode)(request.data, handler.data_type)
             if refused is None and handler.validator is not None:
                 self._run.ask_sealed(handler.validator, data)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 because whatever the validator raises is its refusal
             self._answer(request, failure=to_failure(error), refused=True)
-            return
-        if refused:
-            self._answer(request, refused=True)
             return
         # because the handler must not see, nor replay differently by, what the sender's context holds
         context = contextvars.Context()

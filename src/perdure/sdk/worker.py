@@ -125,6 +125,7 @@ class LiveRun(LocalRun):
                 return stall
         if fingerprint != self._workflow.fingerprint:
             self._run.take_up()
+        self._run.pay()
         return None
 
     def retrace(self, turn: Delivery, *, is_whole: bool) -> list[Action] | Stall:
