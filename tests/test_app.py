@@ -6,6 +6,8 @@ import asyncio
 import faulthandler
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -246,3 +248,21 @@ def test_a_standby_says_once_whom_it_stands_by_for(make, run, caplog):
 
     run(scenario)
     assert len([record for record in caplog.records if "stands by" in record.message]) == 1
+
+
+LOADED = """
+import sys
+from perdure import App, Client
+
+App("light", store="sqlite:///light.db", retention={"completed": 60})
+print(*sys.modules)
+"""
+
+
+def test_an_app_that_is_not_open_has_loaded_no_engine_and_no_store():
+    names = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True).stdout.split()
+    rooms = {name.split(".")[1] for name in names if name.startswith("perdure.")}
+    assert rooms.isdisjoint({"actors", "scheduler", "remote"})
+    assert [name for name in names if name.startswith("perdure.engine.")] == ["perdure.engine.settings"]
+    assert [name for name in names if name.startswith("perdure.stores.") and "contract" not in name] == []
+    assert "sqlite3" not in names

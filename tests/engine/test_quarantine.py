@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from perdure import Client, send
-from perdure.engine.quarantine import QUARANTINE_DEATHS, Findings, judge
+from perdure.engine.quarantine import Findings, judge
+from perdure.engine.settings import QUARANTINE_DEATHS
 from perdure.stores.contract import Suspect
 from tests.engine import killer_app
 

@@ -14,7 +14,7 @@ import pytest
 
 from perdure import App, InstanceNotFound, WorkflowFailed
 from perdure.engine import retention
-from perdure.engine.retention import checked_retention
+from perdure.engine.settings import checked_retention
 from perdure.errors import InvalidArgument
 from perdure.stores.contract import Status
 

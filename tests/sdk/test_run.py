@@ -53,7 +53,7 @@ async def act(x: int) -> int:
 def a_run(code: Callable[[], Awaitable[Any]]) -> Run:
     """A run of the code at its beginning, started at time 0."""
 
-    async def main(event: RunStarted) -> Any:
+    async def main(_: Run, event: RunStarted) -> Any:
         return encode(await code())
 
     return Run(Identity("unit", "i", "0123456789abcdef" * 2, 1, "main", 0), main, False)

@@ -9,12 +9,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
 from perdure.app.address import checked_server
-from perdure.app.embedded import Embedded, checked_webhook
 from perdure.app.packing import checked_codec, writer_of
-from perdure.app.settings import checked_settings
+from perdure.app.settings import checked_settings, checked_webhook
 from perdure.clock import SystemClock
 from perdure.codec import Codec, Writer
-from perdure.engine.retention import checked_retention
+from perdure.engine.settings import checked_retention
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen
 from perdure.history.subscribing import HANDLE_SECONDS, IN_HAND_MAX
 from perdure.history.work import StartOptions
@@ -411,6 +410,8 @@ class App:
             raise
 
     def _life_on(self, store: str | EngineStore | None) -> Life:
+        from perdure.app.embedded import Embedded  # because who only defines, or has a server, needs no engine
+
         given = store or self._store or os.environ.get("PERDURE_STORE") or f"sqlite:///{self.id}.db"
         return Embedded(self, given, self._retention, self._webhook)
 
@@ -495,6 +496,7 @@ class App:
         Needs the extra `metrics`. Raises InvalidArgument without it.
         """
         if self._metrics is None:
+            from perdure.app.embedded import Embedded
             from perdure.remote.exposition.page import MetricsPage
             from perdure.remote.exposition.source import EngineSources
 

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 from perdure.app.address import is_server, open_store, reached
 from perdure.app.packing import checked_codec, packed_gateway, writer_of
 from perdure.codec import Codec
-from perdure.engine.auditing import this_program
-from perdure.engine.engine import Engine
 from perdure.errors import InvalidArgument, NotOpen
 from perdure.history.topics import SHARED_APP
 from perdure.sdk.client import Client as _Client
 from perdure.sdk.definitions import Definitions
 from perdure.sdk.gateway import Gateway
-from perdure.sdk.worker import Worker
 from perdure.stores.contract import EngineStore
 
 if TYPE_CHECKING:
+    from perdure.engine.engine import Engine
     from perdure.remote.native.connection import Connection
 
 
@@ -43,7 +41,7 @@ class Client(_Client):
         self._codec = checked_codec(codec)
         self._app_id = app_id
         self._caretaker = caretaker
-        self._actor = this_program() if audit else None
+        self._is_audited = audit
         self._engine: Engine | Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -64,6 +62,10 @@ class Client(_Client):
         return connection.gateway
 
     async def _open(self, store: EngineStore) -> Gateway:
+        from perdure.engine.auditing import this_program  # because most processes open an app and no client
+        from perdure.engine.engine import Engine
+        from perdure.sdk.worker import Worker
+
         await store.open()
         try:
             app_id = self._app_id or _only_app(await store.apps())
@@ -73,7 +75,7 @@ class Client(_Client):
                 Worker(app_id, Definitions()),
                 execute=self._caretaker,
                 commands_only=True,
-                actor=self._actor,
+                actor=this_program() if self._is_audited else None,
             )
             await engine.open()
         except BaseException:

@@ -10,8 +10,7 @@ from perdure.app.life import Life, worker_of
 from perdure.app.packing import packed_receiver, writer_of
 from perdure.engine.auditing import this_program
 from perdure.engine.engine import Engine
-from perdure.engine.retention import Retention
-from perdure.errors import InvalidArgument
+from perdure.engine.settings import Retention
 from perdure.stores.contract import EngineStore
 
 if TYPE_CHECKING:
@@ -91,19 +90,6 @@ class Embedded(Life):
         states, self._states = self._states, None
         if states is not None:
             await states.close()
-
-
-def checked_webhook(webhook: Webhook | None, server: str | None) -> Webhook | None:
-    """Raises InvalidArgument for what is no webhook, and where the engine is at a server."""
-    if webhook is None:
-        return None
-    from perdure.sdk.webhooks import Webhook  # because most apps have none
-
-    if not isinstance(webhook, Webhook):
-        raise InvalidArgument(f"webhook is a {type(webhook).__name__}; give a Webhook(...)")
-    if server is not None:
-        raise InvalidArgument("an app at a server has no webhook of its own; give it to the server, with --webhook")
-    return webhook
 
 
 def _receiver(webhook: Webhook | None) -> Receiver | None:

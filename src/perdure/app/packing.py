@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from perdure.codec import PLAIN, Codec, Writer
 from perdure.errors import InvalidArgument
 from perdure.sdk.gateway import Gateway
-from perdure.sdk.worker import Worker
 
 if TYPE_CHECKING:
     from perdure.sdk.packing.worker import PackingWorker
     from perdure.sdk.subscriptions import Receiver
+    from perdure.sdk.worker import Worker
 
 
 def checked_codec(codec: Codec | None) -> Codec | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perdure.engine.engine import DRAIN_SECONDS
-from perdure.engine.opening import HISTORY_EVENTS_MAX
-from perdure.engine.quarantine import QUARANTINE_DEATHS, QUARANTINE_DEATHS_MIN
+from perdure.engine.settings import DRAIN_SECONDS, HISTORY_EVENTS_MAX, QUARANTINE_DEATHS, QUARANTINE_DEATHS_MIN
 from perdure.errors import InvalidArgument, UnknownConfiguration
 from perdure.sdk.options import checked_count, checked_name
+
+if TYPE_CHECKING:
+    from perdure.sdk.webhooks import Webhook
 
 SETTINGS: dict[str, Any] = {
     "standby": True,
@@ -59,6 +60,19 @@ def checked_settings(given: dict[str, Any]) -> dict[str, Any]:
         elif not (value is None and name in SETTINGS_OFF):
             _check_value(name, value)
     return {**SETTINGS, **given}
+
+
+def checked_webhook(webhook: Webhook | None, server: str | None) -> Webhook | None:
+    """Raises InvalidArgument for what is no webhook, and where the engine is at a server."""
+    if webhook is None:
+        return None
+    from perdure.sdk.webhooks import Webhook  # because most apps have none
+
+    if not isinstance(webhook, Webhook):
+        raise InvalidArgument(f"webhook is a {type(webhook).__name__}; give a Webhook(...)")
+    if server is not None:
+        raise InvalidArgument("an app at a server has no webhook of its own; give it to the server, with --webhook")
+    return webhook
 
 
 def _check_value(name: str, value: Any) -> None:

@@ -22,12 +22,11 @@ from perdure.engine.deliveries import Deliveries
 from perdure.engine.instance import Instance
 from perdure.engine.lender import Loan
 from perdure.engine.neighbours import Neighbours
-from perdure.engine.opening import HISTORY_EVENTS_MAX
 from perdure.engine.operations import Operations
 from perdure.engine.ownership import Ownership
 from perdure.engine.ports import Borrower, Executor, Tracing
-from perdure.engine.quarantine import QUARANTINE_DEATHS
-from perdure.engine.retention import KEEP_ALL, Keeper, Retention
+from perdure.engine.retention import Keeper
+from perdure.engine.settings import DRAIN_SECONDS, HISTORY_EVENTS_MAX, KEEP_ALL, QUARANTINE_DEATHS, Retention
 from perdure.engine.shard import Shard
 from perdure.engine.vitals import Vitals, waiting
 from perdure.engine.workflow_slots import WorkflowSlots
@@ -42,9 +41,6 @@ from perdure.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from perdure.engine.herald import Herald, Receiver
-
-DRAIN_SECONDS = 10.0
-"""How long closing waits for attempts that run."""
 
 
 class Engine:

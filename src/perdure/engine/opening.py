@@ -16,8 +16,6 @@ from perdure.history.work import Identity, Stall
 from perdure.stores.contract import Head, Segment, Wait
 
 HISTORY_EVENTS_WARN = 50_000
-HISTORY_EVENTS_MAX = 1_000_000
-"""A run whose history is longer stalls; continue_as_new is the remedy."""
 
 
 class Opened(msgspec.Struct, frozen=True):

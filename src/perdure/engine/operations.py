@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -95,8 +95,8 @@ class Operations:
 
     # -- start and again ------------------------------------------------------------------------------------------
 
-    async def start(self, name: str, input: Payload | None, options: StartOptions) -> tuple[str, str]:
-        return await self.starts.start(name, input, options)
+    def start(self, name: str, input: Payload | None, options: StartOptions) -> Coroutine[Any, Any, tuple[str, str]]:
+        return self.starts.start(name, input, options)
 
     async def rerun(
         self, id: str, from_event: int | None, new_id: str | None, input: Payload | None, replace_input: bool
@@ -243,9 +243,9 @@ class Operations:
 
     # -- waiting --------------------------------------------------------------------------------------------------
 
-    async def outcome(self, id: str, execution: str | None, timeout: float | None) -> InstanceState:
+    def outcome(self, id: str, execution: str | None, timeout: float | None) -> Coroutine[Any, Any, InstanceState]:
         _check_instance(id)
-        return await self.waiters.wait(id, execution, timeout)
+        return self.waiters.wait(id, execution, timeout)
 
     def on_finished(self, instance: Instance, completed: RunCompleted) -> None:
         """A run of this node has ended."""

@@ -36,10 +36,6 @@ from perdure.stores.contract import (
 )
 
 log = logging.getLogger("perdure")
-QUARANTINE_DEATHS = 3
-"""How many owners in a row may die while they run an instance before it stands still; from one less on it runs alone.
-None: it never stands still for that."""
-QUARANTINE_DEATHS_MIN = 2
 LANE_SECONDS = 60.0
 """How long the suspects of a shard keep the last one of them waiting. Each may run alone for its share; then those that
 have not come to rest run on beside the next, and at the end they have survived."""

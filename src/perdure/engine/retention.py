@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
-
-import msgspec
-
 from perdure.actors.rounds import Rounds
-from perdure.clock import SECOND
 from perdure.engine.gazette import Gazette
 from perdure.engine.node import Node
-from perdure.errors import InvalidArgument
-from perdure.stores.contract import FINISHED, Head, Query, Status
+from perdure.engine.settings import Retention
+from perdure.stores.contract import Head, Query, Status
 
 RETENTION_BATCH = 200
 """Instances that are purged in one transaction of each shard."""
 RETENTION_SECONDS = 60.0
 """Between two looks for instances that have become old."""
-RETENTION_MAX = 1_000 * 366 * 86_400
-"""In seconds: longer ages are mistakes."""
 RETENTION_PAUSE_SECONDS = 0.05
 """Between two batches while there are more, so that workflows have the store in between."""
-
-
-class Retention(msgspec.Struct, frozen=True):
-    """How long instances are kept after their end, in microseconds by final status; those of others stay."""
-
-    ages: Mapping[Status, int]
-
-    def __post_init__(self) -> None:
-        assert FINISHED.issuperset(self.ages), "only what is finished grows old"
-
-
-KEEP_ALL = Retention({})
-
-
-def checked_retention(given: Mapping[str, float | timedelta]) -> Retention:
-    """The ages that a user gives, in seconds by the name of a final status. Raises InvalidArgument."""
-    if not isinstance(given, Mapping):
-        raise InvalidArgument(f"retention is {given!r}; give seconds or a timedelta for each final status, in a dict")
-    ages: dict[Status, int] = {}
-    for name, age in given.items():
-        if name not in FINISHED:
-            final = ", ".join(sorted(FINISHED))
-            raise InvalidArgument(f"retention names {name!r}; how long instances are kept goes by {final}")
-        seconds = age.total_seconds() if isinstance(age, timedelta) else age
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < RETENTION_MAX:
-            raise InvalidArgument(f"retention of {name} is {age!r}; give seconds, or a timedelta")
-        ages[Status(name)] = round(seconds * SECOND)
-    return Retention(ages)
 
 
 class Keeper:

@@ -27,13 +27,13 @@ from perdure.engine.entity import Entity
 from perdure.engine.handlers import Handlers
 from perdure.engine.instance import Instance
 from perdure.engine.lender import Lender, Loan
-from perdure.engine.opening import HISTORY_EVENTS_MAX
 from perdure.engine.outlet import StreamOutlet
 from perdure.engine.petitions import Petitions
 from perdure.engine.ports import Executor, Tracing
-from perdure.engine.quarantine import QUARANTINE_DEATHS, Lane
+from perdure.engine.quarantine import Lane
 from perdure.engine.queues import Queues
 from perdure.engine.reports import report
+from perdure.engine.settings import HISTORY_EVENTS_MAX, QUARANTINE_DEATHS
 from perdure.engine.standstill import is_quarantined
 from perdure.engine.transact import Transacting
 from perdure.engine.workflow_slots import WORKFLOW, WorkflowSlots

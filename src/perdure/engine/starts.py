@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from perdure.actors.message import Message
 from perdure.clock import ordered_id
@@ -35,7 +37,8 @@ class Starts:
         self._store = engine.store
         self._audit = audit
 
-    async def start(self, name: str, input: Payload | None, options: StartOptions) -> tuple[str, str]:
+    def start(self, name: str, input: Payload | None, options: StartOptions) -> Coroutine[Any, Any, tuple[str, str]]:
+        """Not itself a coroutine, because every layer of them costs at each step."""
         engine = self._engine
         if options.app_id not in (None, engine.app):
             raise InvalidArgument(
@@ -44,11 +47,11 @@ class Starts:
         if options.id is not None and is_entity(options.id):
             raise InvalidArgument(f"id {options.id[:200]!r} is an entity's; give the instance one without @ in front")
         if options.dedup_key is not None:
-            return await start_claiming(engine, name, input, options)
+            return start_claiming(engine, name, input, options)
         id = options.id or ordered_id(engine.clock)
         if options.kind == SCHEDULE:
-            return await self._create_schedule(id, name, input, options)
-        return await self._start(id, name, input, options)
+            return self._create_schedule(id, name, input, options)
+        return self._start(id, name, input, options)
 
     async def _create_schedule(
         self, id: str, name: str, input: Payload | None, options: StartOptions

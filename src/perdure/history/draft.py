@@ -11,53 +11,32 @@ from perdure.history.events import RunCompleted, TurnStarted, UpdateAnswered, en
 from perdure.stores.contract import Creation, Head, Mail, Permit, Published, Turn, Wait
 
 
-class Draft:
-    """What a turn will commit, while it is being decided."""
+class Draft(msgspec.Struct):
+    """What a turn will commit, while it is being decided. A struct, because every turn makes one."""
 
-    __slots__ = (
-        "answered",
-        "answers",
-        "at",
-        "changed",
-        "closed",
-        "completed",
-        "created",
-        "erase",
-        "events",
-        "fields",
-        "hastens",
-        "head",
-        "index",
-        "mail",
-        "opened",
-        "permits",
-        "published",
-        "refused",
-        "retried",
-        "waits",
-    )
+    head: Head
+    waits: Mapping[int, Wait]
+    at: int
+    events: list[Any] = []
+    opened: dict[int, Wait] = {}
+    changed: list[Wait] = []
+    closed: list[int] = []
+    answered: set[int] = set()
+    mail: list[Mail] = []
+    created: list[Creation] = []
+    published: list[Published] = []
+    answers: list[UpdateAnswered] = []
+    refused: list[Published] = []
+    permits: Sequence[Permit] = ()
+    retried: Sequence[int] = ()
+    fields: dict[str, Any] = {}
+    erase: bool = False
+    hastens: bool = False
+    completed: RunCompleted | None = None
+    index: int = 0
 
-    def __init__(self, head: Head, waits: Mapping[int, Wait], at: int) -> None:
-        self.head = head
-        self.waits = waits
-        self.at = at
-        self.events: list[Any] = [TurnStarted(at=at)]
-        self.opened: dict[int, Wait] = {}
-        self.changed: list[Wait] = []
-        self.closed: list[int] = []
-        self.answered: set[int] = set()
-        self.mail: list[Mail] = []
-        self.created: list[Creation] = []
-        self.published: list[Published] = []
-        self.answers: list[UpdateAnswered] = []
-        self.refused: list[Published] = []
-        self.permits: Sequence[Permit] = ()
-        self.retried: Sequence[int] = ()
-        self.fields: dict[str, Any] = {}
-        self.erase = False
-        self.hastens = False
-        self.completed: RunCompleted | None = None
-        self.index = 0
+    def __post_init__(self) -> None:
+        self.events.append(TurnStarted(at=self.at))
 
     @property
     def more(self) -> dict[str, Any]:

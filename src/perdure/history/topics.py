@@ -121,6 +121,8 @@ def attempt_messages(
 ) -> list[MessagePublished]:
     """What an attempt of the call (instance, execution, generation, number) has published. The ids are the same for
     every attempt of it."""
+    if not asked:
+        return []  # because hardly any does
     instance, execution, generation, number = call
     of = f"{execution}.{generation}.{number}"
     return [

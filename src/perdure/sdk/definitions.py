@@ -423,10 +423,8 @@ class Workflow(Generic[P, R]):
         if self.options.dedup_key is not None:
             raise NotInWorkflow("a start with a dedup_key asks the store; let an activity make it through the client")
 
-    async def main(self, event: RunStarted) -> Payload:
-        """Run the function on the arguments of `event`; the payload of what it returns."""
-        run = current_run()
-        assert run is not None
+    async def main(self, run: Run, event: RunStarted) -> Payload:
+        """The code of `run`: the function on the arguments of `event`; the payload of what it returns."""
         value = await self._called(run, event.input)
         return NOTHING if value is None else run.encode(value)
 

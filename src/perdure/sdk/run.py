@@ -118,7 +118,7 @@ class Run:
     def __init__(
         self,
         identity: Identity,
-        main: Callable[[RunStarted], Coroutine[Any, Any, Payload]],
+        main: Callable[[Run, RunStarted], Coroutine[Any, Any, Payload]],
         keep_calls: bool,
         code: RecordCode | None = None,
         writer: Writer = PLAIN,
@@ -489,7 +489,7 @@ class Run:
             self.take_up()
         # because the workflow must not see, nor replay differently by, what the caller's context holds
         context = contextvars.Context()
-        self._task = self._loop.begin(self._main(event), self.identity.name, context)
+        self._task = self._loop.begin(self._main(self, event), self.identity.name, context)
 
     def _activity_done(self, event: ActivityCompleted | ActivityFailed | EntityCompleted | EntityFailed) -> None:
         future = self._calls.pop(event.number or 0, None)  # because the answer of an actor may come without a number

@@ -7,7 +7,7 @@ import contextvars
 import functools
 import inspect
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, Protocol
@@ -324,29 +324,29 @@ class Worker:
             return BUILT_IN.get(name)
         return workflow
 
-    async def attempt(
+    def attempt(
         self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
-    ) -> Outcome | Stall:
+    ) -> Coroutine[Any, Any, Outcome | Stall]:
         """Run one attempt in the calling task. `beat` takes heartbeats from any thread, `outlet` what it yields."""
         if is_step(work):
-            async with self._steps.code(work) as code:
-                if isinstance(code, Stall):
-                    return code
-                if code is None:
-                    return Outcome(failure=_unknown_step(work))
-                return await self._attempt(code, work, beat, outlet)
-        activity = self._definitions.activities.get(work.name)
-        if activity is None:
-            return Outcome(failure=_unknown(work.name, self._app))
-        return await self._attempt(activity, work, beat, outlet)
+            return self._attempt_step(work, beat, outlet)
+        return self._attempt(self._definitions.activities.get(work.name), work, beat, outlet)
+
+    async def _attempt_step(
+        self, work: Attempt, beat: Callable[[Payload | None], None], outlet: Callable[[], Outlet]
+    ) -> Outcome | Stall:
+        async with self._steps.code(work) as code:
+            return code if isinstance(code, Stall) else await self._attempt(code, work, beat, outlet)
 
     async def _attempt(
         self,
-        activity: Activity[..., Any] | StepCode,
+        activity: Activity[..., Any] | StepCode | None,
         work: Attempt,
         beat: Callable[[Payload | None], None],
         outlet: Callable[[], Outlet],
     ) -> Outcome:
+        if activity is None:
+            return Outcome(failure=_unknown_step(work) if is_step(work) else _unknown(work.name, self._app))
         context = ActivityInfo(work, beat, self._writer)
         ATTEMPT.set(context)
         outbox = Outbox(self._writer)

@@ -20,7 +20,7 @@ from perdure.errors import InvalidArgument, NotDecodable, NotStubbed
 from perdure.history.events import RunStarted
 from perdure.sdk.context import ActivityInfo, activity_context
 from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
-from perdure.sdk.run import current_run, require_run
+from perdure.sdk.run import Run, current_run
 from perdure.testing.trial import Trial
 
 UNSET: Any = msgspec.UNSET
@@ -283,8 +283,7 @@ class Stubs:
     def _recorded_workflow(self, workflow: Workflow[..., Any]) -> Workflow[..., Any]:
         twin = copy.copy(workflow)
 
-        async def main(event: RunStarted) -> Payload:
-            run = require_run("a workflow")
+        async def main(run: Run, event: RunStarted) -> Payload:
             identity = run.identity
             args, kwargs = _arguments(workflow, event)
             call = self._call(workflow.name, identity.execution, identity.instance, args, kwargs)
@@ -292,7 +291,7 @@ class Stubs:
                 call.attempts.append(AttemptRecord(identity.generation, to_datetime(run.now)))
             stub = self._stubs.get(workflow.name)
             if stub is None:
-                return await workflow.main(event)
+                return await workflow.main(run, event)
             value = await stub.answer(identity.execution, identity.generation, args, kwargs)
             return NOTHING if value is None else run.encode(value)
 

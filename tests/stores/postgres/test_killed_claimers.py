@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from perdure import Client
-from perdure.engine.quarantine import QUARANTINE_DEATHS
+from perdure.engine.settings import QUARANTINE_DEATHS
 from tests.stores.postgres import killer_node
 
 PROGRAM = Path(killer_node.__file__)
