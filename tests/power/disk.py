@@ -36,7 +36,11 @@ class Disk:
             self._unmount()
 
     def cut(self) -> None:
-        """From now on every write and sync fails."""
+        """From now on every write and sync fails.
+
+        One that is under way may yet end well although nothing of it is kept: of 300 cuts of six programs that only
+        `write` and `fdatasync`, 4 had such syncs. So what a program tells after the cut began does not count.
+        """
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.ioctl(folder, FS_IOC_SHUTDOWN, struct.pack("I", NO_FLUSH))
