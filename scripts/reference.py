@@ -24,7 +24,7 @@ from perdure.engine.diagnosis import causes
 from perdure.history import actions, events
 from perdure.remote.exposition import families
 from perdure.remote.exposition.page import MetricsPage
-from perdure.sdk import context, determinism, frames, generator, schedules
+from perdure.sdk import context, determinism, frames, generator, rules, schedules
 from perdure.stores import contract
 
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -401,7 +401,7 @@ def _cause(cause: causes.Cause) -> Iterator[str]:
 def _lint() -> Iterator[str]:
     yield _doc(determinism)
     yield "[Deterministic code](../howto/determinism.md) says how to use them."
-    for rule in determinism.RULES:
+    for rule in rules.RULES:
         yield f"## {rule.code}"
         yield f"What {rule.reason}. Write {rule.instead}."
         if rule.names:

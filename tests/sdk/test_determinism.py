@@ -12,7 +12,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from perdure.sdk.determinism import RULES, UNREADABLE, Finding, check_function, check_paths, check_source
+from perdure.sdk.determinism import UNREADABLE, Finding, check_function, check_paths, check_source
+from perdure.sdk.rules import RULES
 
 
 def case(name: str, source: str, *expected: tuple[int, str]) -> object:

@@ -1,27 +1,27 @@
-"""What workflow code may not contain, because a replay could not repeat it, and where a source contains it.
+"""Where workflow code contains what it may not, because a replay could not repeat it.
 
 Nothing is patched and nothing is run: the source is read once, names are followed to what they really mean
-(imports, aliases, shadowing, and for a live function its globals and closure), and compared with `RULES`.
+(imports, aliases, shadowing, and for a live function its globals and closure), and compared with the rules.
 A trailing comment `# perdure: allow` accepts what its line does, on a `def` line all that the function does.
 Values are not followed: a function that hides a clock behind a variable is found by replay, not here.
 """
 
 import ast
-import builtins
 import inspect
 import io
-import linecache
 import os
 import re
-import sys
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import accumulate, takewhile
 from pathlib import Path
-from types import CellType, FunctionType, ModuleType
-from typing import Any, cast
+from types import FunctionType
+from typing import Any
+
+from perdure.sdk.meanings import Meaning, bindings, builtin_name, live_names, parameters, parts, within
+from perdure.sdk.rules import SET_ORDER, Rule, names_of, rule_for, rule_for_method
+from perdure.sdk.sources import Function, definition_of, shift
 
 UNREADABLE = "PERDURE-L000"
 
@@ -42,22 +42,6 @@ class Finding:
         return f"{place}: {self.code} {self.what}; write {self.instead} instead"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Names that workflow code may not use, why, and what to write instead.
-
-    A name is dotted, from its module: `time.time`. `random.*` is all below it but for `ordinary`,
-    `*.name` that method of whatever object, `random.Random()` a call without arguments (a seed makes it
-    repeatable), and `pathlib.Path(...).open` a method of what the call returned.
-    """
-
-    code: str
-    names: tuple[str, ...]
-    reason: str
-    instead: str
-    ordinary: tuple[str, ...] = ()
-
-
 def check_function(function: Callable[..., object]) -> list[Finding]:
     """Findings in a live function, its wrappers removed, in the order of its lines.
 
@@ -69,9 +53,9 @@ def check_function(function: Callable[..., object]) -> list[Finding]:
     if not isinstance(function, FunctionType):
         return []
     try:
-        definition, text = _definition_of(function)
-        page = _Page(function.__code__.co_filename, text, _shift(function, text))
-        meaning = cache(_live_names(function))
+        definition, text = definition_of(function)
+        page = _Page(function.__code__.co_filename, text, shift(function, text))
+        meaning = cache(live_names(function))
         _Reader(page, meaning, meaning, inside=True).read_body_of(definition)
     except _UNREADABLE_ERRORS:
         return []
@@ -87,7 +71,7 @@ def check_source(text: str, path: str) -> list[Finding]:
     try:
         module = ast.parse(text, path)
         page = _Page(path, text)
-        meaning = _within(_bindings(module.body), _builtin_name)
+        meaning = within(bindings(module.body), builtin_name)
         _Reader(page, meaning, meaning, inside=False).read(*module.body)
     except _UNREADABLE_ERRORS as error:
         return [_unreadable(path, error)]
@@ -142,340 +126,6 @@ def _unreadable(path: str, error: Exception) -> Finding:
     return Finding(path, line or 1, column or 1, UNREADABLE, what, "a file that parses")
 
 
-# --- the source of a live function ----------------------------------------------------------------------
-
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_COVER = "if True:\n"
-
-
-def _definition_of(function: FunctionType) -> tuple[_Function, str]:
-    """The function's definition, and the text that it counts its lines in."""
-    try:
-        return _parse_definition(function, _lines_by_indent(function))
-    except SyntaxError:
-        return _parse_definition(function, inspect.getsourcelines(function)[0])
-
-
-def _shift(function: FunctionType, text: str) -> int:
-    return function.__code__.co_firstlineno - 1 - text.startswith(_COVER)
-
-
-_DEFINITION = re.compile(r"[ \t]*(async[ \t]+)?def\b")
-_CONTINUED = re.compile(r"\s*([)\]}#]|$)")
-
-
-def _lines_by_indent(function: FunctionType) -> list[str]:
-    """The function's lines as its indentation tells them: not so where a string leaves the indentation, which
-    then does not parse, but ten times as fast as by tokens."""
-    code = function.__code__
-    linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
-    head = next((n for n, line in enumerate(lines, 1) if _DEFINITION.match(line)), 0)
-    body = takewhile(lambda line: _CONTINUED.match(line) or _indent(line) > _indent(lines[0]), lines[head:])
-    return [*lines[:head], *body]
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _parse_definition(function: FunctionType, lines: list[str]) -> tuple[_Function, str]:
-    # An indented function goes below an `if`, not through dedent, because dedent would give up at a
-    # multi-line string, and because columns stay true.
-    indented = bool(lines) and lines[0][:1].isspace()
-    text = "".join((_COVER, *lines) if indented else lines)
-    statements = ast.parse(text).body
-    if indented and isinstance(statements[0], ast.If):
-        statements = statements[0].body
-    match statements:
-        case [ast.FunctionDef() | ast.AsyncFunctionDef() as definition]:
-            if definition.name == function.__code__.co_name:
-                return definition, text
-    raise SyntaxError("this is another source than the function was compiled from")
-
-
-# --- the rules ------------------------------------------------------------------------------------------
-
-
-def _of(module: str, names: str) -> tuple[str, ...]:
-    return tuple(f"{module}.{name}" for name in names.split())
-
-
-_HTTP_VERBS = "get post put patch delete head options request"
-_SET_ORDER = Rule(
-    "PERDURE-L011",
-    (),
-    "has an order that changes from one process to the next",
-    "sorted(...) around it",
-)
-
-# Reading os.environ is no rule, because it is how a program is configured, and a constant read at import,
-# which nobody can see from here, is no safer.
-RULES: tuple[Rule, ...] = (
-    Rule(
-        "PERDURE-L001",
-        (
-            *_of("datetime.datetime", "now utcnow today"),
-            "datetime.date.today",
-            *_of("time", "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns"),
-            *_of("time", "process_time process_time_ns thread_time thread_time_ns"),
-            *_of("time", "clock_gettime clock_gettime_ns localtime() gmtime() ctime() asctime()"),
-        ),
-        "reads the clock, which has moved on when the run is replayed",
-        "perdure.now()",
-    ),
-    Rule(
-        "PERDURE-L002",
-        ("time.sleep",),
-        "blocks the event loop, and is forgotten in a crash",
-        "`await asyncio.sleep(...)` (in a generator `yield ctx.create_timer(...)`)",
-    ),
-    Rule(
-        "PERDURE-L003",
-        ("random.*", "random.Random()", "numpy.random.*", "numpy.random.default_rng()"),
-        "gives other values when the run is replayed",
-        "perdure.random()",
-        ordinary=("random.Random", "numpy.random.default_rng", "numpy.random.Generator"),
-    ),
-    Rule(
-        "PERDURE-L004",
-        ("secrets.*", "os.urandom", "os.getrandom"),
-        "gives other values when the run is replayed",
-        "an activity that makes the secret",
-        ordinary=("secrets.compare_digest",),
-    ),
-    Rule(
-        "PERDURE-L005",
-        _of("uuid", "uuid1 uuid4 uuid6 uuid7 uuid8()"),
-        "gives another id when the run is replayed",
-        "perdure.uuid4()",
-    ),
-    Rule(
-        "PERDURE-L006",
-        (
-            *_of("builtins", "open input"),
-            "io.open",
-            *_of("os", "open listdir scandir walk stat mkdir makedirs remove unlink rename replace rmdir"),
-            *_of("pathlib.Path(...)", "open read_text read_bytes write_text write_bytes exists iterdir glob"),
-            *("shutil.*", "tempfile.*", "glob.glob", "glob.iglob", "sqlite3.connect"),
-            *_of("anyio", "open_file Path"),
-        ),
-        "depends on this machine's files or terminal, which a replay elsewhere does not find as they were",
-        "an activity that does it",
-    ),
-    Rule(
-        "PERDURE-L007",
-        (
-            *("socket.*", "urllib.request.*", "http.client.HTTPConnection", "http.client.HTTPSConnection"),
-            *_of("requests", f"{_HTTP_VERBS} Session session"),
-            *_of("httpx", f"{_HTTP_VERBS} stream Client AsyncClient"),
-            *_of("aiohttp", "ClientSession request"),
-            *_of("urllib3", "PoolManager request"),
-            *_of("asyncio", "open_connection start_server open_unix_connection start_unix_server"),
-            *_of("anyio", "connect_tcp connect_unix create_tcp_listener create_unix_listener"),
-        ),
-        "talks to the network, which answers otherwise, or again, when the run is replayed",
-        "an activity that does it",
-    ),
-    Rule(
-        "PERDURE-L008",
-        (
-            *_of("subprocess", "run call check_call check_output Popen getoutput getstatusoutput"),
-            *_of("os", "system popen fork forkpty posix_spawn posix_spawnp"),
-            *_of("os", "execl execle execlp execlpe execv execve execvp execvpe"),
-            *_of("os", "spawnl spawnle spawnlp spawnlpe spawnv spawnve spawnvp spawnvpe"),
-            "multiprocessing.*",
-            *_of("asyncio", "create_subprocess_exec create_subprocess_shell"),
-            *_of("anyio", "run_process open_process to_process.run_sync"),
-        ),
-        "starts a process, again each time the run is replayed",
-        "an activity that does it",
-    ),
-    Rule(
-        "PERDURE-L009",
-        (
-            *("threading.*", "_thread.*", "concurrent.futures.*", "*.run_in_executor"),
-            *("asyncio.to_thread", "asyncio.run_coroutine_threadsafe", "anyio.to_thread.run_sync"),
-        ),
-        "uses threads, which the history cannot put in order",
-        "an activity (a plain `def` runs in a thread)",
-    ),
-    Rule(
-        "PERDURE-L010",
-        (
-            *_of("asyncio", "run Runner new_event_loop"),
-            *("anyio.run", "*.run_until_complete", "*.run_forever"),
-        ),
-        "starts another event loop, whose steps are in no history",
-        "`await`",
-    ),
-    _SET_ORDER,
-)
-
-_BY_NAME = {name: rule for rule in RULES for name in rule.names}
-_ORDINARY = {name for rule in RULES for name in rule.ordinary}
-
-
-def _prefixes(dotted: str) -> Iterator[str]:
-    """`a`, `a.b` of `a.b.c`."""
-    return accumulate(dotted.split(".")[:-1], "{}.{}".format)
-
-
-def _rule_for(dotted: str) -> Rule | None:
-    rule = _BY_NAME.get(dotted)
-    if rule or "(" in dotted or dotted in _ORDINARY:
-        return rule
-    return next((_BY_NAME[f"{prefix}.*"] for prefix in _prefixes(dotted) if f"{prefix}.*" in _BY_NAME), None)
-
-
-# --- what a name means ----------------------------------------------------------------------------------
-
-_Meaning = Callable[[str], str | None]
-"""From a name in the source to its dotted name; None if it means something no rule is about."""
-
-_PARENTS = {prefix for name in _BY_NAME for prefix in _prefixes(name.replace("(...)", ""))}
-_MODULES = tuple(sorted(_PARENTS))
-_NAMED = _PARENTS | {name.removesuffix("()") for name in _BY_NAME}
-_BUILTINS = frozenset(dir(builtins))
-
-
-def _builtin_name(name: str) -> str | None:
-    return f"builtins.{name}" if name in _BUILTINS else None
-
-
-def _within(names: Mapping[str, str | None], outer: _Meaning) -> _Meaning:
-    return lambda name: names[name] if name in names else outer(name)
-
-
-def _live_names(function: FunctionType) -> _Meaning:
-    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-
-    def meaning(name: str) -> str | None:
-        if name in cells:
-            return _cell_name(cells[name])
-        if name in function.__globals__:
-            return _object_name(function.__globals__[name])
-        return _builtin_name(name)
-
-    return meaning
-
-
-def _cell_name(cell: CellType) -> str | None:
-    try:
-        return _object_name(cell.cell_contents)
-    except ValueError:  # because the enclosing function has not assigned it yet
-        return None
-
-
-def _object_name(value: object) -> str | None:
-    # Its type is asked, not itself, because a lazy proxy among the globals answers for what it stands for.
-    kind = type(value)
-    if issubclass(kind, ModuleType):
-        return cast(ModuleType, value).__name__
-    for module in _MODULES:
-        if module in sys.modules and id(value) in (members := _members(module)):
-            return members[id(value)][0]
-    if issubclass(kind, type):
-        return f"{cast(type, value).__module__}.{cast(type, value).__qualname__}"
-    return None
-
-
-@cache
-def _members(module: str) -> dict[int, tuple[str, object]]:
-    """What rules speak of in a loaded module, by identity, because many of these objects (the bound methods
-    of `random`, the functions of `posix`) do not know the name they are published under."""
-    published = frozenset(getattr(sys.modules[module], "__all__", ()))
-    named = {name: f"{module}.{name}" for name in vars(sys.modules[module])}
-    values = {
-        dotted: vars(sys.modules[module])[name]
-        for name, dotted in named.items()
-        if dotted in _NAMED or (name in published and _rule_for(dotted))
-    }
-    # The objects are kept, because an id is good only while its object lives; constants are left out,
-    # because a small number is the same object everywhere.
-    return {id(value): (dotted, value) for dotted, value in values.items() if callable(value)}
-
-
-def _bindings(body: Iterable[ast.AST]) -> dict[str, str | None]:
-    """The names a scope binds itself: what each imports, or None where it is the scope's own."""
-    names: dict[str, str | None] = {}
-    elsewhere: set[str] = set()
-    waiting = list(body)
-    while waiting:
-        node = waiting.pop()
-        waiting += _parts_in_scope(node)
-        if type(node) not in _BINDING:
-            continue
-        match node:
-            case ast.Import():
-                names |= {a.asname or _first(a.name): a.name if a.asname else _first(a.name) for a in node.names}
-            case ast.ImportFrom(module=str(module), level=0):
-                names |= {a.asname or a.name: f"{module}.{a.name}" for a in node.names}
-            case ast.Global() | ast.Nonlocal():
-                elsewhere.update(node.names)
-            case _:
-                # An import wins, because a second binding is most often the fallback of a failed import.
-                for name in _own_names(node):
-                    names.setdefault(name)
-    return {name: dotted for name, dotted in names.items() if name not in elsewhere}
-
-
-def _first(dotted: str) -> str:
-    return dotted.partition(".")[0]
-
-
-def _own_names(node: ast.AST) -> Iterable[str]:
-    match node:
-        case ast.Name(id=name, ctx=ast.Store()):
-            return (name,)
-        case ast.FunctionDef(name=str(name)) | ast.AsyncFunctionDef(name=str(name)) | ast.ClassDef(name=str(name)):
-            return (name,)
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            return (name,)
-        case ast.MatchMapping(rest=str(name)):
-            return (name,)
-        case ast.ImportFrom():  # a relative import: the package's own
-            return (alias.asname or alias.name for alias in node.names)
-    return ()
-
-
-_BINDING = {ast.Name, ast.Import, ast.ImportFrom, ast.Global, ast.Nonlocal, ast.ExceptHandler}
-_BINDING |= {
-    ast.FunctionDef,
-    ast.AsyncFunctionDef,
-    ast.ClassDef,
-    ast.MatchAs,
-    ast.MatchStar,
-    ast.MatchMapping,
-}
-_CLOSED = {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Name, ast.Constant}
-
-
-def _parts_in_scope(node: ast.AST) -> Iterable[ast.AST]:
-    if type(node) in _CLOSED:
-        return ()
-    if isinstance(node, ast.comprehension):
-        return (node.iter, *node.ifs)  # its target is its own, but a walrus in it binds in the scope around
-    return _parts(node)
-
-
-def _parts(node: ast.AST) -> list[ast.AST]:
-    """The nodes directly below one, in the order of the source."""
-    parts: list[ast.AST] = []
-    for field in node._fields:
-        value = getattr(node, field, None)
-        if isinstance(value, list):
-            parts += [part for part in value if isinstance(part, ast.AST)]
-        elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
-            parts.append(value)
-    return parts
-
-
-def _parameters(arguments: ast.arguments) -> dict[str, str | None]:
-    plain = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    return dict.fromkeys(a.arg for a in (*plain, arguments.vararg, arguments.kwarg) if a)
-
-
 # --- reading --------------------------------------------------------------------------------------------
 
 
@@ -518,9 +168,9 @@ def _allowed_lines(text: str) -> frozenset[int]:
     return frozenset(t.start[0] for t in comments if t.line[: t.start[1]].strip())
 
 
-_ORDER_FREE = frozenset(_of("builtins", "sorted set frozenset sum min max any all"))
-_SETS = frozenset(_of("builtins", "set frozenset"))
-_ORDER_KEEPING = frozenset(_of("builtins", "list tuple iter enumerate map filter zip"))
+_ORDER_FREE = frozenset(names_of("builtins", "sorted set frozenset sum min max any all"))
+_SETS = frozenset(names_of("builtins", "set frozenset"))
+_ORDER_KEEPING = frozenset(names_of("builtins", "list tuple iter enumerate map filter zip"))
 _SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
 _SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
 
@@ -533,8 +183,8 @@ class _Reader:
     thing in a class body, whose names its methods do not see."""
 
     page: _Page
-    meaning: _Meaning
-    enclosing: _Meaning
+    meaning: Meaning
+    enclosing: Meaning
     inside: bool
 
     def read(self, *nodes: ast.AST | None) -> None:
@@ -543,15 +193,15 @@ class _Reader:
                 _READINGS.get(type(node), _Reader._read_parts)(self, node)
 
     def _read_parts(self, node: ast.AST) -> None:
-        self.read(*_parts(node))
+        self.read(*parts(node))
 
-    def read_body_of(self, function: _Function) -> None:
+    def read_body_of(self, function: Function) -> None:
         """The function's body alone: its decorators, defaults and annotations belong to the scope around."""
         allowed = self.page.allows(function.lineno, max(function.lineno, function.body[0].lineno - 1))
-        reader = self._in_function(_parameters(function.args) | _bindings(function.body))
+        reader = self._in_function(parameters(function.args) | bindings(function.body))
         (replace(reader, inside=False) if allowed else reader).read(*function.body)
 
-    def _read_function(self, function: _Function) -> None:
+    def _read_function(self, function: Function) -> None:
         self.read(*function.decorator_list)
         self._read_defaults(function.args)
         marks = {_last_name(decorator) for decorator in function.decorator_list}
@@ -560,17 +210,17 @@ class _Reader:
 
     def _read_lambda(self, node: ast.Lambda) -> None:
         self._read_defaults(node.args)
-        self._in_function(_parameters(node.args)).read(node.body)
+        self._in_function(parameters(node.args)).read(node.body)
 
     def _read_defaults(self, arguments: ast.arguments) -> None:
         self.read(*arguments.defaults, *arguments.kw_defaults)
 
     def _read_class(self, node: ast.ClassDef) -> None:
         self.read(*node.decorator_list, *node.bases, *node.keywords)
-        replace(self, meaning=_within(_bindings(node.body), self.enclosing)).read(*node.body)
+        replace(self, meaning=within(bindings(node.body), self.enclosing)).read(*node.body)
 
     def _in_function(self, names: Mapping[str, str | None]) -> "_Reader":
-        meaning = _within(names, self.enclosing)
+        meaning = within(names, self.enclosing)
         return _Reader(self.page, meaning, meaning, self.inside)
 
     def _read_for(self, node: ast.For) -> None:
@@ -586,7 +236,7 @@ class _Reader:
 
     def _read_comprehension(self, node: _Comprehension, *, ordered: bool = True) -> None:
         ordered = ordered or any(isinstance(part, ast.Await) for part in ast.walk(node))
-        inner = self._in_function(_bindings(generator.target for generator in node.generators))
+        inner = self._in_function(bindings(generator.target for generator in node.generators))
         reader = self  # because the first iterable is evaluated in the scope around
         for generator in node.generators:
             if ordered:
@@ -625,15 +275,15 @@ class _Reader:
         if not self.inside:
             return
         dotted = self._dotted(name)
-        rule = _rule_for(dotted) if dotted else None
+        rule = rule_for(dotted) if dotted else None
         if rule is None and isinstance(name, ast.Attribute):
-            dotted, rule = name.attr, _BY_NAME.get(f"*.{name.attr}")
+            dotted, rule = name.attr, rule_for_method(name.attr)
         if rule and dotted:
             self.page.refuse(used, dotted.removeprefix("builtins."), rule)
 
     def _refuse_set(self, iterated: ast.expr) -> None:
         if self.inside and self._is_set(iterated):
-            self.page.refuse(iterated, "a set", _SET_ORDER)
+            self.page.refuse(iterated, "a set", SET_ORDER)
 
     def _is_set(self, node: ast.expr) -> bool:
         """Whether iterating the expression iterates a set, by what is written in it."""
