@@ -116,9 +116,13 @@ class Desk:
 
 
 class Consumers:
-    """The desks of one node. `changed` is called with a topic that has one more receiver."""
+    """The desks of one node. `changed` is called with a topic that has one more receiver.
 
-    def __init__(self) -> None:
+    `quarantines_workers`: whether processes behind this node are taken to have died when they are gone.
+    """
+
+    def __init__(self, *, quarantines_workers: bool = False) -> None:
+        self.quarantines_workers = quarantines_workers
         self.lane = Lane()
         self.changed: Callable[[str], None] = lambda topic: None
         self._desks: dict[str, dict[str, Desk]] = {}

@@ -8,17 +8,25 @@ from collections.abc import Awaitable, Callable, Collection
 from perdure.codec import Payload
 from perdure.engine.consumers import Consumer, Consumers, Desk, made_of
 from perdure.history.events import Failure
-from perdure.history.loans import call_of, loan_of, result_of
+from perdure.history.handling import Handled, lost
+from perdure.history.loans import Loan, call_of, loan_of, result_of
+from perdure.history.suspicion import Course, conviction, course_behind, course_lent
 from perdure.history.work import Attempt, Outcome, Outlet, Stall
 
 
 class Deliveries:
-    """What a `Claimer` needs of whoever runs code, for the desks of one node."""
+    """What a `Claimer` needs of whoever runs code, for the desks of one node.
+
+    A message that is claimed although a node has died with it is not handled: first the owner counts that, and lends it
+    again. A suspect is handled while no other one is here, or goes back: one that waited here would be suspected the
+    more if this node died.
+    """
 
     is_remote = False
 
-    def __init__(self, consumers: Consumers) -> None:
+    def __init__(self, consumers: Consumers, quarantine_deaths: int | None) -> None:
         self._consumers = consumers
+        self._quarantine_deaths = quarantine_deaths
 
     def activities(self) -> Collection[str]:
         """The names of the calls that can be made here."""
@@ -42,14 +50,58 @@ class Deliveries:
         desk = self._consumers.desk(loan.message.topic, loan.group)
         if desk is None:
             return Stall("no-consumer", "nobody here handles messages of the group any more")
-        consumer = await _entered(desk)
+        return Outcome(result=result_of(await self._handled(desk, loan, work.lapses)))
+
+    async def _handled(self, desk: Desk, loan: Loan, lapses: int) -> Handled:
+        if lapses and self._quarantine_deaths is not None and not desk.is_remote:
+            return lost("the node that had it in hand was not heard of again", lapses)
+        match self._course(desk, loan):
+            case Course.SET_ASIDE:
+                return conviction(loan.unheard)
+            case Course.ALONE:
+                return await self._handled_alone(desk, loan)
+            case Course.BESIDE:
+                await self._let_in()
+                return await _handled_by(await _entered(desk), desk, loan)
+
+    def _course(self, desk: Desk, loan: Loan) -> Course:
+        if not desk.is_remote:
+            return course_lent(loan.unheard, self._quarantine_deaths)
+        return course_behind(loan.unheard, loan.deaths_max) if loan.deaths_max is not None else Course.BESIDE
+
+    async def _handled_alone(self, desk: Desk, loan: Loan) -> Handled:
+        lane = self._consumers.lane
+        if not lane.enter(True, _nobody):
+            return lost("another suspect is in hand", 0)
         try:
-            return Outcome(result=result_of(await made_of(consumer, loan.message, loan.failed + 1, loan.timeout)))
+            consumer = desk.enter(_nobody)
+            if consumer is None:
+                return lost("too many others are in hand", 0)
+            return await _handled_by(consumer, desk, loan)
         finally:
-            desk.leave()
+            lane.leave()
+
+    async def _let_in(self) -> None:
+        """Wait while a suspect is to have the node to itself."""
+        again = asyncio.Event()
+        while not self._consumers.lane.enter(False, again.set):
+            await again.wait()
+            again.clear()
 
     def __repr__(self) -> str:
         return f"<Deliveries for {self._consumers!r}>"
+
+
+async def _handled_by(consumer: Consumer, desk: Desk, loan: Loan) -> Handled:
+    """What a receiver makes of it, for whom a place at the desk is taken."""
+    try:
+        return await made_of(consumer, loan.message, loan.failed + 1, loan.timeout)
+    finally:
+        desk.leave()
+
+
+def _nobody() -> None:
+    """Nobody waits for room."""
 
 
 async def _entered(desk: Desk) -> Consumer:

@@ -17,8 +17,8 @@ from perdure.engine.topic_loans import Loans
 from perdure.history.draft import Draft
 from perdure.history.handling import Handled, carry_out, give_up
 from perdure.history.loans import LOANS_MAX, handled_of
-from perdure.history.subscribing import Verdict
-from perdure.history.suspicion import Course, conviction, course_of
+from perdure.history.subscribing import SubscribeOptions, Verdict
+from perdure.history.suspicion import Course, conviction, course_behind, course_of, deaths_max_behind
 from perdure.history.topic_line import Line, Taken
 from perdure.history.topic_log import Group, Log, Page, position_of
 from perdure.stores.contract import Wait
@@ -29,6 +29,8 @@ DECISIONS_MAX = 500
 """Messages of which one turn carries out what follows at once; more wait for the next."""
 EXPIRED = Handled()
 """A message that came to its end before anybody handled it."""
+PUT_OFF_SECONDS = 0.5
+"""After which a message comes again that was not given to anybody."""
 
 
 class Services(Protocol):
@@ -232,7 +234,7 @@ class Groups:
                 taken = line.take(draft.at)
                 if taken is None:
                     break
-                handled = self._decided(desk, taken, draft.at)
+                handled = self._decided(name, desk, taken, draft.at)
                 if handled is None:
                     line.put_back(taken.position)
                     break
@@ -244,19 +246,36 @@ class Groups:
         """Offer messages to other nodes that nobody here handles; whether there was any."""
         is_moved = False
         for name, line in self._lines.items() if self._services.lends else ():
-            while self._desk(name) is None and self._loans.count(name) < LOANS_MAX:
-                taken = line.take(draft.at)
-                if taken is None:
-                    break
-                is_moved = True
-                if _is_expired(taken, draft.at):
-                    self._settle(draft, name, taken, EXPIRED)
-                else:
-                    self._loans.lend(draft, name, taken, self._log.groups[name].options.timeout)
+            if self._desk(name) is None:
+                is_moved |= self._lend_of(draft, name, line)
+        return is_moved
+
+    def _lend_of(self, draft: Draft, name: str, line: Line) -> bool:
+        """One suspect at a time, because those that wait for each other elsewhere would be suspected the more."""
+        is_moved = False
+        waiting: list[int] = []
+        while self._loans.count(name) < LOANS_MAX and len(waiting) < LOANS_MAX:
+            taken = line.take(draft.at)
+            if taken is None:
+                break
+            if _is_expired(taken, draft.at):
+                self._settle(draft, name, taken, EXPIRED)
+            elif taken.unheard and self._loans.has_suspect:
+                waiting.append(taken.position)
+                continue
+            else:
+                options = self._log.groups[name].options
+                self._loans.lend(draft, name, taken, options.timeout, self._deaths_max_behind(options))
+            is_moved = True
+        for position in reversed(waiting):
+            line.put_back(position)
         return is_moved
 
     def _settle(self, draft: Draft, name: str, taken: Taken, handled: Handled) -> None:
         """One message is done, or comes again, or is a dead letter."""
+        if handled.unheard is not None:
+            self._come_again(draft, name, taken, handled.unheard, handled.reason or "nothing was heard of it")
+            return
         line, group, failed = self._lines[name], self._log.groups[name], taken.failed + 1
         options = group.options
         if handled.verdict == Verdict.RETRY and failed < options.attempts_max:
@@ -278,19 +297,40 @@ class Groups:
             group = replace(group, left=group.left - 1, dead=group.dead + 1)
         self._log = replace(self._log, groups={**self._log.groups, name: group})
 
-    def _decided(self, desk: Desk, taken: Taken, now: int) -> Handled | None:
+    def _come_again(self, draft: Draft, name: str, taken: Taken, deaths: int, reason: str) -> None:
+        """Nothing was heard of a message, which is no attempt that has failed."""
+        pause = round(PUT_OFF_SECONDS * SECOND)
+        if deaths:
+            pause = self._log.groups[name].options.pause(taken.unheard + deaths)
+            self._tally.failed[name] += 1
+            log.warning("a message of %s comes again to %s: %s: %s", self._topic, name, taken.message.id, reason)
+        self._lines[name].unheard(taken.position, deaths, draft.at + pause)
+
+    def _decided(self, name: str, desk: Desk, taken: Taken, now: int) -> Handled | None:
         """What follows from a message without a handler; None: it has to be asked."""
         if _is_expired(taken, now):
             return EXPIRED
-        if self._course(taken) is Course.SET_ASIDE:
+        if self._course(name, desk, taken) is Course.SET_ASIDE:
             return conviction(taken.unheard)
+        if self._is_doubtful(name, desk, taken):
+            return None  # because deciding may be what kills, and is noted before it is tried, as any handling
         try:
             return desk.decide(taken.message)
         except Exception as error:  # noqa: BLE001 because it is the user's expression that does not fit the message
             return again(error)
 
-    def _course(self, taken: Taken) -> Course:
+    def _is_doubtful(self, name: str, desk: Desk, taken: Taken) -> bool:
+        """Whether this process may die of a message as the last owner may have done."""
+        may_kill = self._services.quarantine_deaths is not None and not desk.is_remote
+        return may_kill and self._lines[name].is_doubtful(taken.position)
+
+    def _course(self, name: str, desk: Desk, taken: Taken) -> Course:
+        if desk.is_remote:
+            return course_behind(taken.unheard, self._deaths_max_behind(self._log.groups[name].options))
         return course_of(taken.unheard, self._services.quarantine_deaths)
+
+    def _deaths_max_behind(self, options: SubscribeOptions) -> int:
+        return deaths_max_behind(options, is_judged=self._services.consumers.quarantines_workers)
 
     # -- between turns: all that is in memory is durable -----------------------------------------------------------
 
@@ -320,11 +360,11 @@ class Groups:
 
     def _hand_out(self, name: str, line: Line, desk: Desk, now: int) -> None:
         while (taken := line.take(now)) is not None:
-            if self._decided(desk, taken, now) is not None:
+            if self._decided(name, desk, taken, now) is not None:
                 line.put_back(taken.position)
                 self._wake()  # because what is decided at once belongs into a turn
                 return
-            handout = self._entered(name, line, desk, taken)
+            handout = self._entered(name, desk, taken)
             if handout is None:
                 line.put_back(taken.position)
                 return
@@ -334,11 +374,10 @@ class Groups:
             self._noted.append(handout._replace(taken=line.note(taken.position)))
             self._wake()  # because who is in hand at the next death is only known if it is written before
 
-    def _entered(self, name: str, line: Line, desk: Desk, taken: Taken) -> _Handout | None:
+    def _entered(self, name: str, desk: Desk, taken: Taken) -> _Handout | None:
         """The message with who is to handle it; None if there is no room."""
-        may_kill = self._services.quarantine_deaths is not None and not desk.is_remote
-        is_noted = may_kill and line.is_doubtful(taken.position)
-        is_suspect = is_noted and self._course(taken) is Course.ALONE
+        is_noted = self._is_doubtful(name, desk, taken)
+        is_suspect = (is_noted or taken.unheard > 0) and self._course(name, desk, taken) is Course.ALONE
         lane = self._services.consumers.lane
         if not lane.enter(is_suspect, self._wake):
             return None

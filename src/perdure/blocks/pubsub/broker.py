@@ -8,10 +8,14 @@ from typing import Protocol
 from perdure.blocks.pubsub.message import Message
 from perdure.history.subscribing import DEFAULTS, SubscribeOptions, Verdict
 
-__all__ = ["DEFAULTS", "Broker", "Handle", "Subscription"]
+__all__ = ["DEFAULTS", "Broker", "Handle", "ReceiverDied", "Subscription"]
 
 Handle = Callable[[Message], Awaitable[Verdict]]
-"""Handles one message; what it raises means RETRY."""
+"""Handles one message; what it raises means RETRY, but for ReceiverDied."""
+
+
+class ReceiverDied(Exception):
+    """The process that had a message in hand is gone, and nothing was heard of the message: it may be what kills."""
 
 
 class Subscription(Protocol):

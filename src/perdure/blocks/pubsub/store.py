@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from perdure.blocks.pubsub.broker import Handle
+from perdure.blocks.pubsub.broker import Handle, ReceiverDied
 from perdure.blocks.pubsub.message import Message
 from perdure.engine.engine import Engine
 from perdure.errors import InvalidArgument
 from perdure.history.events import MessagePublished
-from perdure.history.handling import Handled
+from perdure.history.handling import Handled, lost
 from perdure.history.subscribing import DEFAULTS, SubscribeOptions
 from perdure.sdk.cloud_event import bytes_of, payload_of
 from perdure.sdk.gateway import Gateway
@@ -79,6 +79,8 @@ class StoreSubscription:
         self._is_idle.clear()
         try:
             return Handled(await self._handle(_shown(message)))
+        except ReceiverDied as gone:
+            return lost(str(gone))
         finally:
             self._in_hand -= 1
             if not self._in_hand:
