@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from perdure.codec import Payload
-from perdure.engine.consumers import Consumer, Consumers, Desk, made_of
+from perdure.engine.consumers import Consumers, Desk, Seat, made_of
 from perdure.history.events import Failure
 from perdure.history.handling import Handled, lost
 from perdure.history.loans import Loan, call_of, loan_of, result_of
@@ -55,60 +55,42 @@ class Deliveries:
     async def _handled(self, desk: Desk, loan: Loan, lapses: int) -> Handled:
         if lapses and self._quarantine_deaths is not None and not desk.is_remote:
             return lost("the node that had it in hand was not heard of again", lapses)
-        match self._course(desk, loan):
-            case Course.SET_ASIDE:
-                return conviction(loan.unheard)
-            case Course.ALONE:
-                return await self._handled_alone(desk, loan)
-            case Course.BESIDE:
-                await self._let_in()
-                return await _handled_by(await _entered(desk), desk, loan)
+        course = self._course(desk, loan)
+        if course is Course.SET_ASIDE:
+            return conviction(loan.unheard)
+        if course is Course.BESIDE:
+            return await _handled(await _entered(desk), desk, loan)
+        seat = desk.enter(_nobody, is_suspect=True)
+        if seat is None:
+            return lost("another suspect is in hand, or too many others are", 0)
+        return await _handled(seat, desk, loan)
 
     def _course(self, desk: Desk, loan: Loan) -> Course:
         if not desk.is_remote:
             return course_lent(loan.unheard, self._quarantine_deaths)
         return course_behind(loan.unheard, loan.deaths_max) if loan.deaths_max is not None else Course.BESIDE
 
-    async def _handled_alone(self, desk: Desk, loan: Loan) -> Handled:
-        lane = self._consumers.lane
-        if not lane.enter(True, _nobody):
-            return lost("another suspect is in hand", 0)
-        try:
-            consumer = desk.enter(_nobody)
-            if consumer is None:
-                return lost("too many others are in hand", 0)
-            return await _handled_by(consumer, desk, loan)
-        finally:
-            lane.leave()
-
-    async def _let_in(self) -> None:
-        """Wait while a suspect is to have the node to itself."""
-        again = asyncio.Event()
-        while not self._consumers.lane.enter(False, again.set):
-            await again.wait()
-            again.clear()
-
     def __repr__(self) -> str:
         return f"<Deliveries for {self._consumers!r}>"
 
 
-async def _handled_by(consumer: Consumer, desk: Desk, loan: Loan) -> Handled:
-    """What a receiver makes of it, for whom a place at the desk is taken."""
+async def _handled(seat: Seat, desk: Desk, loan: Loan) -> Handled:
+    """What a receiver makes of it."""
     try:
-        return await made_of(consumer, loan.message, loan.failed + 1, loan.timeout)
+        return await made_of(seat.consumer, loan.message, loan.failed + 1, loan.timeout)
     finally:
-        desk.leave()
+        desk.leave(seat)
+
+
+async def _entered(desk: Desk) -> Seat:
+    """Whose turn it is, once there is room."""
+    while True:
+        again = asyncio.Event()
+        seat = desk.enter(again.set, is_suspect=False)
+        if seat is not None:
+            return seat
+        await again.wait()
 
 
 def _nobody() -> None:
     """Nobody waits for room."""
-
-
-async def _entered(desk: Desk) -> Consumer:
-    """Whose turn it is, once there is room."""
-    while True:
-        again = asyncio.Event()
-        consumer = desk.enter(again.set)
-        if consumer is not None:
-            return consumer
-        await again.wait()

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from perdure.actors.message import Message
 from perdure.clock import SECOND, Clock
-from perdure.engine.consumers import Consumer, Consumers, Desk, again, handled_by
+from perdure.engine.consumers import Consumers, Desk, Seat, again, handled_by
 from perdure.engine.handlers import Handlers
 from perdure.engine.topic_loans import Loans
 from perdure.history.draft import Draft
@@ -56,9 +56,8 @@ class _Handout(NamedTuple):
     line: Line
     taken: Taken
     desk: Desk
-    consumer: Consumer
-    is_noted: bool = False
-    is_suspect: bool = False
+    seat: Seat
+    is_noted: bool
 
 
 class _Result(NamedTuple):
@@ -134,7 +133,7 @@ class Groups:
         if self._alarm is not None:
             self._alarm.cancel()
         for handout in (*self._noted, *self._written):
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
 
     def take_tally(self) -> TopicMetrics:
         """What turns have brought since it was taken last."""
@@ -342,7 +341,7 @@ class Groups:
             if self._is_current(handout):
                 self._begin(handout)
             else:
-                self._leave(handout)
+                handout.desk.leave(handout.seat)
         for name, line in self._lines.items():
             desk = self._desk(name)
             if desk is not None:
@@ -355,7 +354,7 @@ class Groups:
         """The shard leaves: what was noted is not handed out any more."""
         written, self._written = self._written, []
         for handout in written:
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
             self._results.append(_Result(handout, None))
 
     def _hand_out(self, name: str, line: Line, desk: Desk, now: int) -> None:
@@ -364,7 +363,7 @@ class Groups:
                 line.put_back(taken.position)
                 self._wake()  # because what is decided at once belongs into a turn
                 return
-            handout = self._entered(name, desk, taken)
+            handout = self._entered(name, line, desk, taken)
             if handout is None:
                 line.put_back(taken.position)
                 return
@@ -374,19 +373,12 @@ class Groups:
             self._noted.append(handout._replace(taken=line.note(taken.position)))
             self._wake()  # because who is in hand at the next death is only known if it is written before
 
-    def _entered(self, name: str, desk: Desk, taken: Taken) -> _Handout | None:
+    def _entered(self, name: str, line: Line, desk: Desk, taken: Taken) -> _Handout | None:
         """The message with who is to handle it; None if there is no room."""
         is_noted = self._is_doubtful(name, desk, taken)
         is_suspect = (is_noted or taken.unheard > 0) and self._course(name, desk, taken) is Course.ALONE
-        lane = self._services.consumers.lane
-        if not lane.enter(is_suspect, self._wake):
-            return None
-        consumer = desk.enter(self._wake)
-        if consumer is None:
-            if is_suspect:
-                lane.leave()
-            return None
-        return _Handout(name, line, taken, desk, consumer, is_noted, is_suspect)
+        seat = desk.enter(self._wake, is_suspect=is_suspect)
+        return _Handout(name, line, taken, desk, seat, is_noted) if seat is not None else None
 
     def _begin(self, handout: _Handout) -> None:
         timeout = self._log.groups[handout.group].options.timeout
@@ -395,24 +387,19 @@ class Groups:
     async def _handle(self, handout: _Handout, timeout: float) -> None:
         taken = handout.taken
         try:
-            handled = await handled_by(handout.consumer, taken.message, taken.failed + 1, timeout)
+            handled = await handled_by(handout.seat.consumer, taken.message, taken.failed + 1, timeout)
         except asyncio.CancelledError:
             if handout.is_noted:
                 self._end(handout, None)  # because the store thinks that this process dies of it
             raise
         finally:
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
         self._end(handout, handled)
 
     def _end(self, handout: _Handout, handled: Handled | None) -> None:
         if not self._is_closed:
             self._results.append(_Result(handout, handled))
             self._wake()
-
-    def _leave(self, handout: _Handout) -> None:
-        handout.desk.leave()
-        if handout.is_suspect:
-            self._services.consumers.lane.leave()
 
     def _set_alarm(self, now: int) -> None:
         """Wake when the next message is to be tried again."""

@@ -10,7 +10,7 @@ import pytest
 
 from perdure.blocks.pubsub import Begin, Message, ReceiverDied, SubscribeOptions, Verdict
 from perdure.clock import SystemClock
-from perdure.engine.topic_lane import Lane
+from perdure.engine.topic_lane import Lane, lane_here
 from perdure.errors import InvalidArgument, UnknownConfiguration
 from perdure.remote.brokers import open_broker
 from perdure.remote.brokers.handling import Handling
@@ -222,6 +222,15 @@ def test_suspects_are_handled_one_at_a_time_and_given_up_when_two_lives_have_end
 
     asyncio.run(asyncio.wait_for(play(), 30))
     assert (sorted(part.done_with), sorted(part.buried)) == (["never", "once"], ["fails", "twice"])
+
+
+def test_all_brokers_of_a_program_have_one_lane():
+    async def lanes() -> list[Lane]:
+        return [lane_here(), lane_here()]
+
+    first, second = asyncio.run(lanes())
+    assert first is second
+    assert asyncio.run(lanes())[0] is not first
 
 
 def test_suspects_that_wait_are_left_to_the_next_reader_when_theirs_ends():

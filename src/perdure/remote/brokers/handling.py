@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Handling:
     """The messages of one part that are in hand: at most `options.in_hand_max`, of which `slots` may be handled.
 
-    The `lane` is that of all subscriptions of the process on this broker.
+    The `lane` is that of the process which handles them.
     """
 
     def __init__(

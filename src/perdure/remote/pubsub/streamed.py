@@ -109,7 +109,7 @@ async def streamed(
     stream = Stream()
     reading: asyncio.Task[None] | None = None
     subscription = await channel.broker.subscribe(
-        opened.topic, channel.group, stream.handle, options_of(opened.dead_letter)
+        opened.topic, channel.group, stream.handle, options_of(opened.dead_letter), channel.lane
     )
     try:
         yield None
