@@ -43,6 +43,22 @@ async def bury(event: CloudEvent) -> None:
     append("buried", f"{event.extensions['deadletterreason']}")
 
 
+def id_of(event: CloudEvent) -> str:
+    """Code of the user that runs in the turn which comes past a message."""
+    if event.data.get("kills"):
+        append("deaths", event.id)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return event.id
+
+
+@app.workflow
+async def ship(order: dict) -> None:
+    """Only begun."""
+
+
+app.subscribe("shipments", starts=ship, id=id_of, dead_letter="graveyard")
+
+
 async def is_over() -> bool:
     topics = await app.client.topics()
     return bool(topics) and not any(group.left for topic in topics for group in topic.groups)

@@ -47,10 +47,10 @@ class Shard:
     shard = 0
     commands_only = False
     lends = False
-    quarantine_deaths = None
     metrics = None
 
-    def __init__(self) -> None:
+    def __init__(self, quarantine_deaths: int | None = None) -> None:
+        self.quarantine_deaths = quarantine_deaths
         self.clock = SystemClock()
         self.handlers = Handlers()
         self.consumers = Consumers()
@@ -220,5 +220,31 @@ def test_a_message_that_was_lent_by_a_store_from_which_it_was_moved_is_handled(r
             await rest()
         assert receiver.given == (["1"] if is_here else [])
         assert [wait.state for wait in lent.values()] == ([] if is_here else [OFFERED])
+
+    run(main)
+
+
+@pytest.mark.parametrize("decides", [False, True], ids=["handler", "starter"])
+def test_code_sees_what_the_last_owner_may_have_died_of_when_that_is_written(run, decides):
+    async def main() -> None:
+        shard, receiver = Shard(quarantine_deaths=3), Receiver(decides=decides)
+        first = Topic(shard, Loaded(topic_head("app", partition_ids("orders")[0], "1", 0), [], [], [], []))
+        first.tell(Message(GroupJoined(at=0, topic="orders", group="g", options=DEFAULTS), "join"))
+        first.tell(Message(MessagePublished(at=0, topic="orders", id="1", data=encode(1)), "publish"))
+        await rest()
+        while shard.turns:
+            shard.settle()
+            await rest()
+        shard.consumers.add("orders", "g", receiver)
+        heir = Topic(shard, Loaded(first.head, [], [], [], []))
+        heir.rouse()
+        await rest()
+        assert receiver.given == []
+        assert [one.unheard for one in heir.log.groups["g"].pending] == [1]
+        while shard.turns:
+            shard.settle()
+            await rest()
+        assert receiver.given == ["1"]
+        assert heir.log.groups["g"].left == 0
 
     run(main)

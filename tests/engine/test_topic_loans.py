@@ -14,6 +14,7 @@ from perdure.sdk.subscriptions import handling
 from tests.engine.cluster import LEASE_SECONDS, Node, World, in_world
 
 QUICK = SubscribeOptions(initial_interval=0.1, max_interval=0.1, attempts_max=5)
+LETTERS = SubscribeOptions(initial_interval=0.1, max_interval=0.1, dead_letter="letters")
 KEYS = 40
 """So many that every partition has some."""
 
@@ -131,3 +132,101 @@ def test_an_owner_that_dies_leaves_its_loans_to_the_next():
 
     in_world(scenario)
     desk.check(3)
+
+
+def test_what_lies_in_a_shard_is_lent_by_an_owner_that_has_no_code_for_it():
+    """It was there when the owner took the shard, and nothing comes that would have it loaded."""
+    desk, other = Desk(), Desk()
+
+    async def scenario(world: World) -> None:
+        first = await world.node("first", App("shop", store="memory:"))
+        desk.gate = asyncio.Event()
+        await desk.subscribe(first)
+        await publish(first, 0)
+        await asyncio.sleep(1.0)
+        helper = await world.node("helper", App("shop", store="memory:"))
+        await other.subscribe(helper)
+        await asyncio.sleep(1.0)
+        owner = await world.node("owner", App("shop", store="memory:"))
+        await asyncio.sleep(1.0)
+        first.process.kill()
+        await asyncio.sleep(3 * LEASE_SECONDS)
+        assert owner.engine.owned
+        await done(world, owner, other, 1)
+
+    in_world(scenario)
+    other.check(1)
+
+
+class Poison:
+    """Nodes that messages kill, one node after the other; the rest is in hand for so long that it dies with them."""
+
+    def __init__(self, *killers: str) -> None:
+        self.deaths: list[str] = []
+        self.got: list[str] = []
+        self._killers = killers
+
+    async def play(self, world: World, ids: list[str], *, lives: int, quarantine_deaths: int | None = 3) -> list[int]:
+        """So many nodes live at most; how many messages are left and dead in the end."""
+        owner = await world.node("owner", App("shop", store="memory:"))
+        await owner.run(owner.engine.operations.join("orders", "desk", LETTERS))
+        messages = [MessagePublished(topic="orders", id=id, key=id, data=encode(0)) for id in ids]
+        await owner.run(owner.engine.operations.publish(messages))
+
+        async def counts() -> list[int]:
+            states = await owner.run(owner.engine.operations.topics())
+            (group,) = next(each.groups for each in states if each.name == "orders")
+            return [group.left, group.dead]
+
+        for life in range(lives):
+            await self._begin(world, f"helper {life}", quarantine_deaths)
+
+            while len(self.deaths) == life and (await counts())[0]:
+                await asyncio.sleep(0.5)
+            if len(self.deaths) == life:
+                break
+        return await counts()
+
+    async def _begin(self, world: World, name: str, quarantine_deaths: int | None) -> None:
+        node = await world.node(name, App("shop", store="memory:"), quarantine_deaths=quarantine_deaths)
+
+        async def handle(number: int, event) -> None:
+            await asyncio.sleep(0.1)
+            if event.id in self._killers:
+                self.deaths.append(event.id)
+                node.process.kill()
+            await asyncio.sleep(0.4)
+            self.got.append(event.id)
+
+        declared = handling("orders", "desk", LETTERS, handle)
+
+        async def begin() -> None:
+            around = Surroundings(node.engine, PLAIN, node.engine._executor.in_thread)
+            node.engine.consumers.add("orders", "desk", declared.receiver(around))
+
+        await node.run(begin())
+
+
+HEALTHY = [f"healthy-{number}" for number in range(12)]
+
+
+def test_a_message_on_loan_that_kills_its_nodes_is_a_dead_letter_and_no_other_is():
+    poison = Poison("killer")
+    left = in_world(lambda world: poison.play(world, [*HEALTHY, "killer"], lives=8))
+    assert left == [0, 1]
+    assert poison.deaths == ["killer"] * 3
+    assert sorted(poison.got) == sorted(HEALTHY)
+
+
+def test_two_on_loan_that_kill_are_both_dead_letters():
+    poison = Poison("one", "two")
+    left = in_world(lambda world: poison.play(world, [*HEALTHY, "one", "two"], lives=12))
+    assert left == [0, 2]
+    assert set(poison.got) == set(HEALTHY)
+
+
+def test_nobody_on_loan_is_given_up_where_that_is_off():
+    poison = Poison("killer")
+    left = in_world(lambda world: poison.play(world, ["killer"], lives=6, quarantine_deaths=None))
+    assert left == [1, 0]
+    assert poison.deaths == ["killer"] * 6

@@ -42,11 +42,11 @@ def supervise(directory: Path, *words: str, lives_max: int = 12) -> int:
     return lives_max
 
 
-def publish(directory: Path, orders: dict[str, dict[str, Any]], **options: Any) -> None:
+def publish(directory: Path, orders: dict[str, dict[str, Any]], topic: str = "orders", **options: Any) -> None:
     async def work() -> None:
         async with Client(f"sqlite:///{directory}/app.db", app_id="poison") as client:
             for id, order in orders.items():
-                await client.publish("orders", order, id=id, **options)
+                await client.publish(topic, order, id=id, **options)
 
     asyncio.run(work())
 
@@ -78,6 +78,19 @@ def test_who_is_in_hand_each_time_that_another_kills_is_handled(tmp_path):
     publish(tmp_path, {**slow, "killer": {"kills": True, "seconds": 0.2}})
     assert supervise(tmp_path) == DEATHS
     assert set(lines(tmp_path, "handled")) == set(slow)
+    assert len(lines(tmp_path, "buried")) == 1
+
+
+def test_a_message_whose_id_kills_before_it_starts_a_workflow_is_a_dead_letter(tmp_path):
+    healthy = {f"healthy-{number}": {} for number in range(20)}
+    publish(tmp_path, {**healthy, "killer": {"kills": True}, "later": {}}, "shipments")
+    assert supervise(tmp_path) == DEATHS
+
+    async def started() -> set[str]:
+        async with Client(f"sqlite:///{tmp_path}/app.db", app_id="poison") as client:
+            return {state.id async for state in client.list()}
+
+    assert asyncio.run(started()) == {*healthy, "later"}
     assert len(lines(tmp_path, "buried")) == 1
 
 

@@ -366,6 +366,7 @@ class Attempts:
             wait.on,
             running.options.label,
             running.options.heartbeat_timeout,
+            wait.lapses,
         )
         outcome: Outcome | Stall | None = None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from perdure.cancellation import is_for_task
 from perdure.engine.topic_lane import Lane
@@ -68,6 +68,14 @@ def again(error: BaseException) -> Handled:
     return Handled(Verdict.RETRY, reason.encode("utf-8", "backslashreplace").decode())
 
 
+class Seat(NamedTuple):
+    """A place at a desk for one message, with who handles it and the lane of the process that does."""
+
+    consumer: Consumer
+    lane: Lane
+    is_suspect: bool
+
+
 class Desk:
     """The receivers of one group on this node, and how many messages they have in hand, of all partitions."""
 
@@ -75,7 +83,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.in_hand = 0
-        self._consumers: list[Consumer] = []
+        self._consumers: list[tuple[Consumer, Lane]] = []
         self._next = 0
         self._waiting: dict[int, Callable[[], None]] = {}
 
@@ -86,46 +94,61 @@ class Desk:
     @property
     def is_remote(self) -> bool:
         """Whether none of them runs code in this process."""
-        return all(each.is_remote for each in self._consumers)
+        return all(each.is_remote for each, _ in self._consumers)
 
-    def add(self, consumer: Consumer) -> None:
-        self._consumers.append(consumer)
+    def add(self, consumer: Consumer, lane: Lane) -> None:
+        """`lane` is that of the process which runs its code."""
+        self._consumers.append((consumer, lane))
 
     def remove(self, consumer: Consumer) -> None:
-        self._consumers.remove(consumer)
+        self._consumers = [each for each in self._consumers if each[0] is not consumer]
 
     def decide(self, message: MessagePublished) -> Handled | None:
         """What follows from a message, if that is known at once."""
-        return self._consumers[0].decide(message)
+        return self._consumers[0][0].decide(message)
 
-    def enter(self, again: Callable[[], None]) -> Consumer | None:
-        """Whose turn it is to handle one more message. None if there is no room: `again` is called when there is."""
-        if not self._consumers or self.in_hand >= sum(each.in_hand_max for each in self._consumers):
+    def enter(self, again: Callable[[], None], *, is_suspect: bool) -> Seat | None:
+        """Whose turn it is to handle one more message. None if there is no room: `again` is called when there may be.
+
+        A suspect is handled with no other one in its process, and others may have to wait for that.
+        """
+        if not self._consumers or self.in_hand >= sum(each.in_hand_max for each, _ in self._consumers):
             self._waiting[id(getattr(again, "__self__", again))] = again
             return None
-        self.in_hand += 1
-        self._next = (self._next + 1) % len(self._consumers)
-        return self._consumers[self._next]
+        for _ in self._consumers:
+            self._next = (self._next + 1) % len(self._consumers)
+            consumer, lane = self._consumers[self._next]
+            if lane.enter(is_suspect, again):
+                self.in_hand += 1
+                return Seat(consumer, lane, is_suspect)
+        return None
 
-    def leave(self) -> None:
+    def leave(self, seat: Seat) -> None:
         """A message is no more in hand."""
         self.in_hand -= 1
+        if seat.is_suspect:
+            seat.lane.leave()
         waiting, self._waiting = self._waiting, {}
         for again in waiting.values():
             again()
 
 
 class Consumers:
-    """The desks of one node. `changed` is called with a topic that has one more receiver."""
+    """The desks of one node. `changed` is called with a topic that has one more receiver.
 
-    def __init__(self) -> None:
-        self.lane = Lane()
+    `quarantines_workers`: whether processes behind this node are taken to have died when they are gone.
+    """
+
+    def __init__(self, *, quarantines_workers: bool = False) -> None:
+        self.quarantines_workers = quarantines_workers
         self.changed: Callable[[str], None] = lambda topic: None
+        self._lane = Lane()
         self._desks: dict[str, dict[str, Desk]] = {}
 
-    def add(self, topic: str, group: str, consumer: Consumer) -> None:
-        """From now on it is given messages of the group."""
-        self._desks.setdefault(topic, {}).setdefault(group, Desk()).add(consumer)
+    def add(self, topic: str, group: str, consumer: Consumer, lane: Lane | None = None) -> None:
+        """From now on it is given messages of the group. `lane`: of the process that runs its code, None for all that
+        have none of their own, as this process."""
+        self._desks.setdefault(topic, {}).setdefault(group, Desk()).add(consumer, lane or self._lane)
         self.changed(topic)
 
     def remove(self, topic: str, group: str, consumer: Consumer) -> None:

@@ -75,6 +75,7 @@ class Engine:
         activations_max: int = ACTIVATIONS_MAX,
         history_events_max: int = HISTORY_EVENTS_MAX,
         quarantine_deaths: int | None = QUARANTINE_DEATHS,
+        quarantines_workers: bool = False,
         pace: Pace = PACE,
         drain_seconds: float = DRAIN_SECONDS,
         neighbours: Mapping[str, Engine] = MappingProxyType({}),
@@ -126,7 +127,7 @@ class Engine:
         self.operations = Operations(self, actor)
         self._herald = _herald(self, receiver) if self.announces else None
         self._keeper = Keeper(self, retention)
-        self.consumers = Consumers()
+        self.consumers = Consumers(quarantines_workers=quarantines_workers)
         self.consumers.changed = self._subscribed
 
     async def open(self) -> None:
@@ -187,9 +188,8 @@ class Engine:
             )
             self._claimer.start()
             self._feed.listen(self._claimer.hint)
-            courier = self._courier = Claimer(
-                self, Deliveries(self.consumers), Slots(), self.store.lease_seconds, self._poll_seconds
-            )
+            deliveries = Deliveries(self.consumers, self._quarantine_deaths)
+            courier = self._courier = Claimer(self, deliveries, Slots(), self.store.lease_seconds, self._poll_seconds)
             courier.start()
             self._feed.listen(courier.hint)
             self._borrow(self.store.lease_seconds)

@@ -43,7 +43,8 @@ from perdure.history.lifecycle import notices_of
 from perdure.history.reports import HeartbeatSeen
 from perdure.history.slots import is_door
 from perdure.history.spread import Room as AttemptRoom
-from perdure.history.topics import is_topic, partition_ids
+from perdure.history.topic_log import has_left
+from perdure.history.topics import NAME, is_topic, partition_ids
 from perdure.history.work import Outcome, Stall
 from perdure.stores.contract import (
     ENTITY,
@@ -570,9 +571,24 @@ class Shard:
         for id in page:
             self.host.visit(id, _examine)
         if not page:
+            if self.lends:
+                await self._rouse_topics()
             return None
         self._examined = page[-1]
         return EXAMINE_PAUSE_SECONDS
+
+    async def _rouse_topics(self) -> None:
+        """Load those whose messages go to other nodes, because nobody here asks for them."""
+        asked = Query(app=self.lease.app, kind=ENTITY, name=NAME, shard=self.shard)
+        cursor: str | None = None
+        while True:
+            page = await self.store.find(asked, cursor, RECOVER_PAGE)
+            for head in page.heads:
+                if has_left(head.custom_status):
+                    self.host.visit(head.id, _rouse)
+            cursor = page.cursor
+            if cursor is None:
+                return
 
     def __repr__(self) -> str:
         return f"<Shard {self.shard} of {self.lease.app}, epoch {self.lease.epoch}: {self.host!r}, {self.attempts!r}>"

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from perdure.actors.message import Message
 from perdure.clock import SECOND, Clock
-from perdure.engine.consumers import Consumer, Consumers, Desk, again, handled_by
+from perdure.engine.consumers import Consumers, Desk, Seat, again, handled_by
 from perdure.engine.handlers import Handlers
 from perdure.engine.topic_loans import Loans
 from perdure.history.draft import Draft
 from perdure.history.handling import Handled, carry_out, give_up
 from perdure.history.loans import LOANS_MAX, handled_of
-from perdure.history.subscribing import Verdict
-from perdure.history.suspicion import Course, conviction, course_of
+from perdure.history.subscribing import SubscribeOptions, Verdict
+from perdure.history.suspicion import Course, conviction, course_behind, course_of, deaths_max_behind
 from perdure.history.topic_line import Line, Taken
 from perdure.history.topic_log import Group, Log, Page, position_of
 from perdure.stores.contract import Wait
@@ -29,6 +29,8 @@ DECISIONS_MAX = 500
 """Messages of which one turn carries out what follows at once; more wait for the next."""
 EXPIRED = Handled()
 """A message that came to its end before anybody handled it."""
+PUT_OFF_SECONDS = 0.5
+"""After which a message comes again that was not given to anybody."""
 
 
 class Services(Protocol):
@@ -54,9 +56,8 @@ class _Handout(NamedTuple):
     line: Line
     taken: Taken
     desk: Desk
-    consumer: Consumer
-    is_noted: bool = False
-    is_suspect: bool = False
+    seat: Seat
+    is_noted: bool
 
 
 class _Result(NamedTuple):
@@ -132,7 +133,7 @@ class Groups:
         if self._alarm is not None:
             self._alarm.cancel()
         for handout in (*self._noted, *self._written):
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
 
     def take_tally(self) -> TopicMetrics:
         """What turns have brought since it was taken last."""
@@ -232,7 +233,7 @@ class Groups:
                 taken = line.take(draft.at)
                 if taken is None:
                     break
-                handled = self._decided(desk, taken, draft.at)
+                handled = self._decided(name, desk, taken, draft.at)
                 if handled is None:
                     line.put_back(taken.position)
                     break
@@ -244,19 +245,36 @@ class Groups:
         """Offer messages to other nodes that nobody here handles; whether there was any."""
         is_moved = False
         for name, line in self._lines.items() if self._services.lends else ():
-            while self._desk(name) is None and self._loans.count(name) < LOANS_MAX:
-                taken = line.take(draft.at)
-                if taken is None:
-                    break
-                is_moved = True
-                if _is_expired(taken, draft.at):
-                    self._settle(draft, name, taken, EXPIRED)
-                else:
-                    self._loans.lend(draft, name, taken, self._log.groups[name].options.timeout)
+            if self._desk(name) is None:
+                is_moved |= self._lend_of(draft, name, line)
+        return is_moved
+
+    def _lend_of(self, draft: Draft, name: str, line: Line) -> bool:
+        """One suspect at a time, because those that wait for each other elsewhere would be suspected the more."""
+        is_moved = False
+        waiting: list[int] = []
+        while self._loans.count(name) < LOANS_MAX and len(waiting) < LOANS_MAX:
+            taken = line.take(draft.at)
+            if taken is None:
+                break
+            if _is_expired(taken, draft.at):
+                self._settle(draft, name, taken, EXPIRED)
+            elif taken.unheard and self._loans.has_suspect:
+                waiting.append(taken.position)
+                continue
+            else:
+                options = self._log.groups[name].options
+                self._loans.lend(draft, name, taken, options.timeout, self._deaths_max_behind(options))
+            is_moved = True
+        for position in reversed(waiting):
+            line.put_back(position)
         return is_moved
 
     def _settle(self, draft: Draft, name: str, taken: Taken, handled: Handled) -> None:
         """One message is done, or comes again, or is a dead letter."""
+        if handled.unheard is not None:
+            self._come_again(draft, name, taken, handled.unheard, handled.reason or "nothing was heard of it")
+            return
         line, group, failed = self._lines[name], self._log.groups[name], taken.failed + 1
         options = group.options
         if handled.verdict == Verdict.RETRY and failed < options.attempts_max:
@@ -278,19 +296,40 @@ class Groups:
             group = replace(group, left=group.left - 1, dead=group.dead + 1)
         self._log = replace(self._log, groups={**self._log.groups, name: group})
 
-    def _decided(self, desk: Desk, taken: Taken, now: int) -> Handled | None:
+    def _come_again(self, draft: Draft, name: str, taken: Taken, deaths: int, reason: str) -> None:
+        """Nothing was heard of a message, which is no attempt that has failed."""
+        pause = round(PUT_OFF_SECONDS * SECOND)
+        if deaths:
+            pause = self._log.groups[name].options.pause(taken.unheard + deaths)
+            self._tally.failed[name] += 1
+            log.warning("a message of %s comes again to %s: %s: %s", self._topic, name, taken.message.id, reason)
+        self._lines[name].unheard(taken.position, deaths, draft.at + pause)
+
+    def _decided(self, name: str, desk: Desk, taken: Taken, now: int) -> Handled | None:
         """What follows from a message without a handler; None: it has to be asked."""
         if _is_expired(taken, now):
             return EXPIRED
-        if self._course(taken) is Course.SET_ASIDE:
+        if self._course(name, desk, taken) is Course.SET_ASIDE:
             return conviction(taken.unheard)
+        if self._is_doubtful(name, desk, taken):
+            return None  # because deciding may be what kills, and is noted before it is tried, as any handling
         try:
             return desk.decide(taken.message)
         except Exception as error:  # noqa: BLE001 because it is the user's expression that does not fit the message
             return again(error)
 
-    def _course(self, taken: Taken) -> Course:
+    def _is_doubtful(self, name: str, desk: Desk, taken: Taken) -> bool:
+        """Whether this process may die of a message as the last owner may have done."""
+        may_kill = self._services.quarantine_deaths is not None and not desk.is_remote
+        return may_kill and self._lines[name].is_doubtful(taken.position)
+
+    def _course(self, name: str, desk: Desk, taken: Taken) -> Course:
+        if desk.is_remote:
+            return course_behind(taken.unheard, self._deaths_max_behind(self._log.groups[name].options))
         return course_of(taken.unheard, self._services.quarantine_deaths)
+
+    def _deaths_max_behind(self, options: SubscribeOptions) -> int:
+        return deaths_max_behind(options, is_judged=self._services.consumers.quarantines_workers)
 
     # -- between turns: all that is in memory is durable -----------------------------------------------------------
 
@@ -302,7 +341,7 @@ class Groups:
             if self._is_current(handout):
                 self._begin(handout)
             else:
-                self._leave(handout)
+                handout.desk.leave(handout.seat)
         for name, line in self._lines.items():
             desk = self._desk(name)
             if desk is not None:
@@ -315,12 +354,12 @@ class Groups:
         """The shard leaves: what was noted is not handed out any more."""
         written, self._written = self._written, []
         for handout in written:
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
             self._results.append(_Result(handout, None))
 
     def _hand_out(self, name: str, line: Line, desk: Desk, now: int) -> None:
         while (taken := line.take(now)) is not None:
-            if self._decided(desk, taken, now) is not None:
+            if self._decided(name, desk, taken, now) is not None:
                 line.put_back(taken.position)
                 self._wake()  # because what is decided at once belongs into a turn
                 return
@@ -336,18 +375,10 @@ class Groups:
 
     def _entered(self, name: str, line: Line, desk: Desk, taken: Taken) -> _Handout | None:
         """The message with who is to handle it; None if there is no room."""
-        may_kill = self._services.quarantine_deaths is not None and not desk.is_remote
-        is_noted = may_kill and line.is_doubtful(taken.position)
-        is_suspect = is_noted and self._course(taken) is Course.ALONE
-        lane = self._services.consumers.lane
-        if not lane.enter(is_suspect, self._wake):
-            return None
-        consumer = desk.enter(self._wake)
-        if consumer is None:
-            if is_suspect:
-                lane.leave()
-            return None
-        return _Handout(name, line, taken, desk, consumer, is_noted, is_suspect)
+        is_noted = self._is_doubtful(name, desk, taken)
+        is_suspect = (is_noted or taken.unheard > 0) and self._course(name, desk, taken) is Course.ALONE
+        seat = desk.enter(self._wake, is_suspect=is_suspect)
+        return _Handout(name, line, taken, desk, seat, is_noted) if seat is not None else None
 
     def _begin(self, handout: _Handout) -> None:
         timeout = self._log.groups[handout.group].options.timeout
@@ -356,24 +387,19 @@ class Groups:
     async def _handle(self, handout: _Handout, timeout: float) -> None:
         taken = handout.taken
         try:
-            handled = await handled_by(handout.consumer, taken.message, taken.failed + 1, timeout)
+            handled = await handled_by(handout.seat.consumer, taken.message, taken.failed + 1, timeout)
         except asyncio.CancelledError:
             if handout.is_noted:
                 self._end(handout, None)  # because the store thinks that this process dies of it
             raise
         finally:
-            self._leave(handout)
+            handout.desk.leave(handout.seat)
         self._end(handout, handled)
 
     def _end(self, handout: _Handout, handled: Handled | None) -> None:
         if not self._is_closed:
             self._results.append(_Result(handout, handled))
             self._wake()
-
-    def _leave(self, handout: _Handout) -> None:
-        handout.desk.leave()
-        if handout.is_suspect:
-            self._services.consumers.lane.leave()
 
     def _set_alarm(self, now: int) -> None:
         """Wake when the next message is to be tried again."""

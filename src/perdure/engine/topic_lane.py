@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 LANE_SECONDS = 60.0
 """How long suspects together keep other messages of the node waiting; from then on those run beside them."""
 SUSPECT_SECONDS = 5.0
 """How long one suspect does."""
+
+
+_here: WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = WeakKeyDictionary()
+
+
+def lane_here() -> Lane:
+    """The one of this process, as far as it has one event loop: for all who hand messages out to its own code."""
+    return _here.setdefault(asyncio.get_running_loop(), Lane())
 
 
 class Lane:

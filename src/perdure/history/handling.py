@@ -35,13 +35,23 @@ class Raise(msgspec.Struct, frozen=True):
 
 
 class Handled(msgspec.Struct, frozen=True):
-    """What a receiver made of a message. `reason`: why it is to come again, or be a dead letter."""
+    """What a receiver made of a message. `reason`: why it is to come again, or be a dead letter.
+
+    `unheard`: nothing was heard of it, which is no attempt that has failed; so many processes have died with it in
+    hand. None: it was.
+    """
 
     verdict: Verdict = Verdict.SUCCESS
     reason: str | None = None
     starts: Sequence[Start] = ()
     raises: Sequence[Raise] = ()
     messages: Sequence[PublishMessage] = ()
+    unheard: int | None = None
+
+
+def lost(reason: str, deaths: int = 1) -> Handled:
+    """So many processes have died with a message in hand; with none it was not given to anybody, and comes again."""
+    return Handled(Verdict.RETRY, reason, unheard=deaths)
 
 
 def carry_out(draft: Draft, message: MessagePublished, group: str, handled: Handled) -> None:

@@ -18,13 +18,18 @@ LOANS_MAX = 50
 
 
 class Loan(msgspec.Struct, frozen=True, array_like=True):
-    """A message on loan: its place in the log, the attempts that failed before, and the seconds that this one has."""
+    """A message on loan: its place in the log, the attempts that failed before, and the seconds that this one has.
+
+    `unheard` as `Pending` has it; `deaths_max`: at which of them it is given up where it is handled behind a server.
+    """
 
     group: str
     position: int
     failed: int
     timeout: float
     message: MessagePublished
+    unheard: int = 0
+    deaths_max: int | None = None
 
 
 _loans = msgspec.json.Decoder(Loan)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 
 from perdure.history.handling import Handled
-from perdure.history.subscribing import Verdict
+from perdure.history.subscribing import SubscribeOptions, Verdict
 
 ALONE_DEATHS = 2
 """So many of the deaths that convict a message have to come about while it was the only suspect in hand."""
+BESIDE_DEATHS = 2
+"""How often a process behind a server may die with a message in hand until the message is handled alone."""
 
 
 class Course(StrEnum):
@@ -28,6 +30,30 @@ def course_of(unheard: int, deaths_max: int | None) -> Course:
     if deaths_max is None or unheard < deaths_max - ALONE_DEATHS:
         return Course.BESIDE
     return Course.ALONE if unheard < deaths_max else Course.SET_ASIDE
+
+
+def course_lent(unheard: int, deaths_max: int | None) -> Course:
+    """As `course_of`, for a message on loan: there the first death counts as well, because its claim was written."""
+    if not unheard or deaths_max is None:
+        return Course.BESIDE
+    return course_of(unheard, max(deaths_max, 1 + ALONE_DEATHS))
+
+
+def deaths_max_behind(options: SubscribeOptions, *, is_judged: bool) -> int:
+    """How many processes behind a server may die with a message in hand.
+
+    A server cannot tell one that died from one whose connection comes and goes. So a message is given up early only
+    where somebody has asked for that (`is_judged`), and where it is not lost by that because it has a dead letter.
+    """
+    is_early = is_judged and options.dead_letter is not None
+    return (BESIDE_DEATHS if is_early else options.attempts_max) + ALONE_DEATHS
+
+
+def course_behind(unheard: int, deaths_max: int) -> Course:
+    """As `course_of`, for a message that a process behind a server handles: alone as soon as it is suspected."""
+    if unheard >= deaths_max:
+        return Course.SET_ASIDE
+    return Course.BESIDE if unheard < BESIDE_DEATHS else Course.ALONE
 
 
 def conviction(unheard: int) -> Handled:

@@ -205,6 +205,13 @@ class Line:
         self._doubtful.discard(position)
         heapq.heappush(self._due, (due, position))
 
+    def unheard(self, position: int, deaths: int, due: int) -> None:
+        """Nothing was heard of a message in hand: it comes again when it is `due`, and its key waits for it."""
+        taken = self._known[position]
+        self._known[position] = taken._replace(unheard=taken.unheard + deaths)
+        self._in_hand.discard(position)
+        heapq.heappush(self._due, (due, position))
+
     def put_back(self, position: int) -> None:
         """A message in hand was not handled after all; it is the next one again."""
         self._in_hand.discard(position)

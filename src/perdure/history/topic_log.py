@@ -103,6 +103,14 @@ def decode_log(stored: Payload | None) -> Log:
     return _logs.decode(stored.data) if stored is not None else Log()
 
 
+def has_left(stored: Payload | None) -> bool:
+    """Whether a group has messages that it has not done."""
+    try:
+        return any(group.left for group in decode_log(stored).groups.values())
+    except ValueError:
+        return False  # because whoever loads it tells that
+
+
 def size_of(message: MessagePublished) -> int:
     """Bytes of its data."""
     return memoryview(message.data.data).nbytes if message.data is not None else 0

@@ -50,6 +50,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     `details` are those of the last heartbeat before it.
 
     `execution`, `generation` and `number` name the call; `target` is the app whose code it is, None for the run's own.
+    `lapses` counts the claims of the attempt that ran out without a word.
     """
 
     app: str
@@ -66,6 +67,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     target: str | None = None
     label: Label | None = None
     heartbeat: float | None = None
+    lapses: int = 0
 
 
 class Outlet(Protocol):

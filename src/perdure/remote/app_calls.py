@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from perdure.errors import InvalidArgument
-from perdure.remote.app_channel import ANSWER_BYTES_MAX, REQUESTS_MAX, TOKEN_HEADER, AppUnreachable
+from perdure.remote.app_channel import ANSWER_BYTES_MAX, REQUESTS_MAX, TOKEN_HEADER, AppAbsent, AppUnreachable
 
 RECONNECT_MS = 100
 RECONNECT_MS_MAX = 500
@@ -55,17 +55,19 @@ class AppCalls:
     ) -> bytes:
         """The answer of a call by its full name, such as /package.Service/Method.
 
-        Raises AppUnreachable if there is none, also if the program says so itself, AppRefused if it is an error.
+        Raises AppUnreachable if there is none, also if the program says so itself, AppAbsent if it was not connected
+        when it was to be asked, AppRefused if the answer is an error.
         """
         sent = tuple({**self._metadata, **(metadata or {})}.items())
         call: Any = self._channel.unary_unary(name)
         async with self._gate:
+            is_connected = self._channel.get_state() is grpc.ChannelConnectivity.READY
             try:
                 answer: bytes = await call(data, timeout=timeout, metadata=sent)
             except grpc.aio.AioRpcError as error:
                 said = f"{self.url} answers {error.code().name} to {name}: {error.details()}"
                 if error.code() in _GONE:
-                    raise AppUnreachable(said) from error
+                    raise (AppUnreachable if is_connected else AppAbsent)(said) from error
                 raise AppRefused(said, is_unknown=error.code() is grpc.StatusCode.UNIMPLEMENTED) from error
         return answer
 

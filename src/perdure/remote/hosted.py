@@ -91,6 +91,7 @@ class Hosted:
         self._resources = {app: found.of(app) for app, found in (resources or {}).items()}
         self.clock = clock or SystemClock()
         self._owner = owner
+        self._quarantines = quarantines
         self._actor = actor
         self._tracing = tracing
         self._lifecycle = lifecycle
@@ -287,6 +288,7 @@ class Hosted:
             owner=self._owner,
             slots=ATTEMPTS_MAX,
             quarantine_deaths=None,  # because no code of an app runs in this process that could kill it
+            quarantines_workers=self._quarantines,
             drain_seconds=0.0,
             neighbours=self._engines,
             tracing=self._tracing,

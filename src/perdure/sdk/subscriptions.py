@@ -170,10 +170,10 @@ def _verdict(given: Any) -> Verdict:
 class Starter:
     """Starts a workflow for each message, with its data as input, in the turn that comes past the message."""
 
-    in_hand_max = 1
     is_remote = False
 
-    def __init__(self, workflow: Workflow[..., Any], tell: Correlation) -> None:
+    def __init__(self, workflow: Workflow[..., Any], tell: Correlation, in_hand_max: int) -> None:
+        self.in_hand_max = in_hand_max
         self._workflow = workflow
         self._tell = tell
 
@@ -243,7 +243,7 @@ def starting(
         raise InvalidArgument(f"starts is {workflow!r}; give a function that is decorated with @app.workflow")
     name = group_name(group, workflow.name)
     tell = correlation(id) if id is not None else lambda event: f"{name}-{event.id}"
-    return Subscription(topic, name, options, lambda around: Starter(workflow, tell))
+    return Subscription(topic, name, options, lambda around: Starter(workflow, tell, options.in_hand_max))
 
 
 def raising(

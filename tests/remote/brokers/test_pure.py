@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
-from perdure.blocks.pubsub import Begin, Message, SubscribeOptions, Verdict
+from perdure.blocks.pubsub import Begin, Message, ReceiverDied, SubscribeOptions, Verdict
 from perdure.clock import SystemClock
-from perdure.engine.topic_lane import Lane
+from perdure.engine.topic_lane import Lane, lane_here
 from perdure.errors import InvalidArgument, UnknownConfiguration
 from perdure.remote.brokers import open_broker
 from perdure.remote.brokers.handling import Handling
@@ -186,9 +187,12 @@ class Counting:
         self.done_with: list[str] = []
         self.buried: list[str] = []
 
-    async def accuse(self, delivery: Delivery) -> int:
+    async def accuse(self, delivery: Delivery, attempts: int) -> int:
         self.lives[delivery.mark] = self.lives.get(delivery.mark, 0) + 1
         return self.lives[delivery.mark]
+
+    async def again(self, delivery: Delivery, attempts: int) -> None:
+        """Nothing is counted here."""
 
     async def done(self, delivery: Delivery) -> None:
         self.done_with.append(delivery.mark)
@@ -220,6 +224,15 @@ def test_suspects_are_handled_one_at_a_time_and_given_up_when_two_lives_have_end
     assert (sorted(part.done_with), sorted(part.buried)) == (["never", "once"], ["fails", "twice"])
 
 
+def test_all_brokers_of_a_program_have_one_lane():
+    async def lanes() -> list[Lane]:
+        return [lane_here(), lane_here()]
+
+    first, second = asyncio.run(lanes())
+    assert first is second
+    assert asyncio.run(lanes())[0] is not first
+
+
 def test_suspects_that_wait_are_left_to_the_next_reader_when_theirs_ends():
     part, has_begun, may_end = Counting(), asyncio.Event(), asyncio.Event()
 
@@ -240,6 +253,44 @@ def test_suspects_that_wait_are_left_to_the_next_reader_when_theirs_ends():
 
     asyncio.run(asyncio.wait_for(play(), 30))
     assert (part.done_with, part.lives) == (["first"], {"first": 1})
+
+
+@pytest.mark.parametrize("dead_letter, deaths", [("dead", 5), (None, 1_000_000)], ids=["buried", "never"])
+def test_a_message_that_kills_the_program_that_receives_it_is_given_up_and_no_other_is(dead_letter, deaths):
+    """Whoever is in hand when the program dies dies with it; the one that kills would do so a thousand times."""
+    part, killed, has_died = Counting(), 0, asyncio.Event()
+
+    async def take(message: Message) -> Verdict:
+        nonlocal killed, has_died
+        if message.id == "killer" and killed < min(deaths, 30):
+            await asyncio.sleep(0.01)
+            killed += 1
+            has_died.set()
+            has_died = asyncio.Event()
+            raise ReceiverDied("it is gone")
+        try:
+            async with asyncio.timeout(0.03):
+                await has_died.wait()
+        except TimeoutError:
+            return Verdict.SUCCESS
+        raise ReceiverDied("it is gone")
+
+    async def play() -> None:
+        options = SubscribeOptions(attempts_max=3, dead_letter="dead", initial_interval=0.001, max_interval=0.001)
+        if dead_letter is None:
+            options = msgspec.structs.replace(options, attempts_max=deaths, dead_letter=None)
+        handling = Handling(part, take, options, asyncio.Semaphore(10), SystemClock(), Lane())
+        for id in ("a", "b", "killer", "c"):
+            handling.put(msgspec.structs.replace(suspect(id), attempts=1))
+        while len(part.done_with) + len(part.buried) < 4:
+            await asyncio.sleep(0.01)
+        await handling.finish()
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+    if dead_letter is None:
+        assert sorted(part.done_with) == ["a", "b", "c", "killer"]  # in the end, because it kills no more
+    else:
+        assert (sorted(part.done_with), part.buried, killed) == (["a", "b", "c"], ["killer"], deaths)
 
 
 def suspect(id: str) -> Delivery:

@@ -42,6 +42,10 @@ class Process:
         return self._process.returncode
 
     @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

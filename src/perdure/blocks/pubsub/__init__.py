@@ -1,6 +1,6 @@
 """Publish and subscribe: messages, and the port of those who carry them."""
 
-from perdure.blocks.pubsub.broker import Broker, Handle, Subscription
+from perdure.blocks.pubsub.broker import Broker, Handle, ReceiverDied, Subscription
 from perdure.blocks.pubsub.message import Message
 from perdure.history.subscribing import Begin, SubscribeOptions, Verdict
 
@@ -9,6 +9,7 @@ __all__ = [
     "Broker",
     "Handle",
     "Message",
+    "ReceiverDied",
     "SubscribeOptions",
     "Subscription",
     "Verdict",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from perdure.blocks.pubsub.broker import Handle
+from perdure.blocks.pubsub.broker import Handle, ReceiverDied
 from perdure.blocks.pubsub.message import Message
 from perdure.engine.engine import Engine
+from perdure.engine.topic_lane import Lane
 from perdure.errors import InvalidArgument
 from perdure.history.events import MessagePublished
-from perdure.history.handling import Handled
+from perdure.history.handling import Handled, lost
 from perdure.history.subscribing import DEFAULTS, SubscribeOptions
 from perdure.sdk.cloud_event import bytes_of, payload_of
 from perdure.sdk.gateway import Gateway
@@ -31,14 +32,19 @@ class StoreBroker:
         await self._gateway.publish([published(message, self._engine.clock.now()) for message in messages])
 
     async def subscribe(
-        self, topic: str, group: str, handle: Handle, options: SubscribeOptions = DEFAULTS
+        self,
+        topic: str,
+        group: str,
+        handle: Handle,
+        options: SubscribeOptions = DEFAULTS,
+        lane: Lane | None = None,
     ) -> StoreSubscription:
         """As `Broker.subscribe`. It is given the messages of the partitions that this node owns."""
         checked_topic(topic)
         checked_name(group, "a group's name")
         subscription = StoreSubscription(self, topic, group, handle, options)
         await self._gateway.join(topic, group, options)
-        self._engine.consumers.add(topic, group, subscription)
+        self._engine.consumers.add(topic, group, subscription, lane)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -79,6 +85,8 @@ class StoreSubscription:
         self._is_idle.clear()
         try:
             return Handled(await self._handle(_shown(message)))
+        except ReceiverDied as gone:
+            return lost(str(gone))
         finally:
             self._in_hand -= 1
             if not self._in_hand:

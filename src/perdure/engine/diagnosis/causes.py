@@ -711,7 +711,7 @@ _TOPICS = (
         id="topic-suspect",
         title="A message of a topic may kill its process",
         sentence="{who} has {left} left: its process died {deaths} running while message {message} was in hand",
-        next="it runs alone; if its process dies again it is given up, and {end}",
+        next="it runs alone once a process handles its group; if they go on dying of it, it is given up and {end}",
         why="The process that handled it was killed again and again: the handler crashes the interpreter, takes all "
         "memory, or something else kills the process.",
         prevent="Bound what handlers take of memory, and run code that may crash in a process of its own.",

@@ -150,16 +150,19 @@ def _trouble(one: Pending, message: MessagePublished, keys: Sequence[str | None]
 
 
 def cause_in(sight: GroupSight) -> str:
-    """The id of the cause, first what keeps everybody from handling a message, then what one message does."""
+    """The id of the cause, first what keeps everybody from handling a message, then what one message does.
+
+    But nobody is there to handle any for a while after a message has killed who did.
+    """
     trouble = sight.trouble
     if sight.group is None:
         return "topic-no-group"
+    if trouble is not None and trouble.unheard >= SUSPICIOUS_UNHEARD:
+        return "topic-suspect"
     if not sight.nodes:
         return "topic-no-node"
     if sight.handlers is not None and not sight.handlers:
         return "topic-unhandled"
-    if trouble is not None and trouble.unheard >= SUSPICIOUS_UNHEARD:
-        return "topic-suspect"
     if trouble is not None and trouble.behind:
         return "topic-key-blocked"
     if trouble is not None:

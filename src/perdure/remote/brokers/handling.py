@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from perdure.blocks.pubsub import Handle, SubscribeOptions, Verdict
+from perdure.blocks.pubsub import Handle, ReceiverDied, SubscribeOptions, Verdict
 from perdure.clock import Clock
 from perdure.engine.topic_lane import Lane
 from perdure.errors import StoreError
-from perdure.history.suspicion import ALONE_DEATHS
-from perdure.remote.brokers.outcome import BURIED, DONE, Fate, Outcome, outcome_of
+from perdure.history.suspicion import ALONE_DEATHS, BESIDE_DEATHS
+from perdure.remote.brokers.outcome import BURIED, DONE, Fate, Outcome, outcome_of, pause_after
 from perdure.remote.brokers.port import Delivery, Part
 
 log = logging.getLogger("perdure")
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Handling:
     """The messages of one part that are in hand: at most `options.in_hand_max`, of which `slots` may be handled.
 
-    The `lane` is that of all subscriptions of the process on this broker.
+    The `lane` is that of the process which handles them.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Handling:
                 return False
             attempts += 1
             await self._insist(partial(self._part.again, delivery, attempts))
-            outcome = outcome_of(await self._beside(delivery), attempts, self._options)
+            outcome = await self._next(delivery, attempts, outcome.deaths)
         topic = self._options.dead_letter
         if outcome.fate is Fate.BURIED and topic is not None:
             await self._insist(partial(self._part.bury, delivery, topic))
@@ -116,25 +116,40 @@ class Handling:
         if expires is not None and self._clock.now() >= expires:
             return DONE
         if delivery.attempts > self._options.attempts_max:
-            return await self._judged(delivery)
-        return outcome_of(await self._beside(delivery), delivery.attempts, self._options)
+            return await self._alone(delivery, delivery.attempts, 0)
+        return await self._beside(delivery, delivery.attempts, 0)
 
-    async def _judged(self, delivery: Delivery) -> Outcome:
+    async def _next(self, delivery: Delivery, attempts: int, deaths: int) -> Outcome:
+        """Of one whose receivers, which are programs elsewhere, have died so often running."""
+        if deaths >= BESIDE_DEATHS or (deaths and attempts > self._options.attempts_max):
+            return await self._alone(delivery, attempts, deaths)
+        return await self._beside(delivery, attempts, deaths)
+
+    async def _alone(self, delivery: Delivery, attempts: int, deaths: int) -> Outcome:
         """Of one that was in hand each time that a process died. So were others, which may have done nothing: it is
         handled with no other suspect, and given up when ALONE_DEATHS processes have died of that too."""
         await self._enter(is_suspect=True)
         try:
             if self._ends.is_set():
                 return Outcome(Fate.AGAIN)  # by the next reader, because nobody waits for a whole lane
-            if await self._insist(partial(self._part.accuse, delivery)) > ALONE_DEATHS:
+            is_judged = attempts > self._options.attempts_max
+            if is_judged and await self._insist(partial(self._part.accuse, delivery, attempts)) > ALONE_DEATHS:
                 return BURIED
-            return outcome_of(await self._asked(delivery), delivery.attempts, self._options)
+            return await self._tried(delivery, attempts, deaths)
         finally:
             self._lane.leave()
 
-    async def _beside(self, delivery: Delivery) -> Verdict:
+    async def _beside(self, delivery: Delivery, attempts: int, deaths: int) -> Outcome:
         await self._enter(is_suspect=False)
-        return await self._asked(delivery)
+        return await self._tried(delivery, attempts, deaths)
+
+    async def _tried(self, delivery: Delivery, attempts: int, deaths: int) -> Outcome:
+        try:
+            verdict = await self._asked(delivery)
+        except ReceiverDied as died:
+            log.warning("message %s of %s comes again: %s", delivery.message.id, delivery.message.topic, died)
+            return Outcome(Fate.AGAIN, pause_after(attempts, self._options), deaths + 1)
+        return outcome_of(verdict, attempts, self._options)
 
     async def _enter(self, *, is_suspect: bool) -> None:
         has_room = asyncio.Event()
@@ -150,6 +165,8 @@ class Handling:
                     return await self._handle(message)
             except TimeoutError:
                 log.warning("message %s of %s took too long; it comes again", message.id, message.topic)
+            except ReceiverDied:
+                raise
             except Exception:
                 log.warning("message %s of %s failed; it comes again", message.id, message.topic, exc_info=True)
         return Verdict.RETRY

@@ -16,10 +16,11 @@ class Fate(StrEnum):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`pause`: seconds until it is handled again."""
+    """`pause`: seconds until it is handled again; `deaths`: tries running in which its receiver has died."""
 
     fate: Fate
     pause: float = 0.0
+    deaths: int = 0
 
 
 DONE = Outcome(Fate.DONE)

@@ -36,10 +36,10 @@ class Part(Protocol):
     async def again(self, delivery: Delivery, attempts: int) -> None:
         """Another attempt begins, so that one that kills its process counts as well. Raises StoreError."""
 
-    async def accuse(self, delivery: Delivery) -> int:
-        """It is about to be handled with no other suspect; in how many lives that was so, this one included.
+    async def accuse(self, delivery: Delivery, attempts: int) -> int:
+        """It is about to be handled with no other suspect; how often that was so, this time included.
 
-        Kept until it is done or buried. Raises StoreError.
+        The same attempt counts once, however often it is told. Kept until it is done or buried. Raises StoreError.
         """
 
     async def done(self, delivery: Delivery) -> None:

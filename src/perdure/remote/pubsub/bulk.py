@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from perdure.blocks.pubsub import Message, Verdict
+from perdure.blocks.pubsub import Message, ReceiverDied, Verdict
 from perdure.clock import SystemClock
 from perdure.remote.cloudevents import write_event
 from perdure.remote.pubsub.declared import Declared
@@ -70,6 +70,10 @@ class BulkDelivery:
         bulk = Bulk(id=self._token(), events=[one.event for one in together])
         try:
             verdicts = await self._port.deliver_all(path, bulk, self._declared)
+        except ReceiverDied as died:
+            for waiting in together:
+                if not waiting.verdict.done():
+                    waiting.verdict.set_exception(died)
         finally:
             for waiting in together:
                 if not waiting.verdict.done():

@@ -93,7 +93,7 @@ class Deliveries:
             handler = self._handler(declared)
             channel = await self._desk.channel(self._app, declared.pubsub)
             subscription = await channel.broker.subscribe(
-                declared.topic, channel.group, handler, options_of(declared.dead_letter)
+                declared.topic, channel.group, handler, options_of(declared.dead_letter), channel.lane
             )
         except PerdureError as error:
             if self._lacks.get(place) != str(error):  # because it is tried again and again

@@ -10,6 +10,7 @@ import msgspec
 from perdure.blocks.pubsub import Broker, Message
 from perdure.blocks.resources import Component, Resources
 from perdure.clock import Clock
+from perdure.engine.topic_lane import Lane
 from perdure.errors import InvalidArgument, PubsubNotFound
 from perdure.history.options import Trace
 from perdure.remote.brokers import open_broker
@@ -23,11 +24,12 @@ BULK_MAX = 1_000
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A component as one app uses it: `group` is the consumer group of its subscriptions."""
+    """A component as one app uses it: `group` is that of its subscriptions, `lane` the one of its program."""
 
     name: str
     broker: Broker
     group: str
+    lane: Lane
 
 
 class PubsubDesk:
@@ -42,12 +44,14 @@ class PubsubDesk:
         self._resources_of = resources_of
         self._own = own
         self._brokers: dict[str | None, Broker] = {}
+        self._lanes: dict[str, Lane] = {}
         self._opening = asyncio.Lock()
 
     async def channel(self, app: str, name: str) -> Channel:
         """Raises PubsubNotFound, InvalidArgument, StoreError."""
         component = self._component(app, name)
-        return Channel(name, await self._broker(component), group_of(component, app))
+        lane = self._lanes.setdefault(app, Lane())
+        return Channel(name, await self._broker(component), group_of(component, app), lane)
 
     async def publish(self, app: str, asked: Publish, trace: Trace | None = None) -> None:
         """Durable when it returns. Raises PubsubNotFound, InvalidArgument, StoreError."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 
 from perdure.blocks.pubsub import Verdict
 from perdure.errors import MalformedMessage
@@ -58,8 +57,12 @@ class GrpcProgram:
         try:
             return await self._calls.call(name, data, metadata, timeout=ANSWER_SECONDS)
         except AppUnreachable as error:
-            with suppress(AppRefused):  # because that is an answer as well
+            try:
                 await self._calls.call(wire.SUBSCRIPTIONS, b"", timeout=ANSWER_SECONDS)
+            except AppRefused:
+                pass  # because that is an answer as well
+            except AppUnreachable:
+                raise error from None  # because it knows whether the program was asked
             raise AppRefused(str(error), is_unknown=False) from error
 
     def __repr__(self) -> str:

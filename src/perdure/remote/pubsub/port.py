@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from perdure.blocks.pubsub import Message, Verdict
+from perdure.blocks.pubsub import Message, ReceiverDied, Verdict
 from perdure.errors import ServerUnavailable
+from perdure.remote.app_channel import AppAbsent, AppUnreachable
 from perdure.remote.pubsub.declared import Declared
 from perdure.remote.tracing.incoming import PARENT, STATE
 
@@ -43,7 +44,7 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Program(Protocol):
-    """What a port speaks. Raises ServerUnavailable if the program gives no answer."""
+    """What a port speaks. Raises ServerUnavailable if the program gives no answer: AppAbsent if it was not asked."""
 
     async def subscriptions(self) -> list[Declared]:
         """What the program tells of itself. Raises InvalidArgument."""
@@ -56,7 +57,11 @@ class Program(Protocol):
 
 
 class ProgramPort:
-    """Sends events while the program listens; while it does not, they wait here and count as no attempt."""
+    """Sends events while the program listens; while it does not, they wait here and count as no attempt.
+
+    One that the program had when its connection ended may be what has killed it. That is for whoever hands events out
+    to count, so it does not wait here: it is told with ReceiverDied.
+    """
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -75,12 +80,12 @@ class ProgramPort:
         self._listens.set()
 
     async def deliver(self, path: str, event: Event, declared: Declared) -> Verdict:
-        """What the program says of an event; RETRY if the server stops first."""
+        """What the program says of an event; RETRY if the server stops first. Raises ReceiverDied."""
         verdict = await self._answer(lambda: self._program.deliver(path, event, declared))
         return Verdict.RETRY if verdict is None else verdict
 
     async def deliver_all(self, path: str, bulk: Bulk, declared: Declared) -> Mapping[str, Verdict]:
-        """What it says of each of them; nothing of any if the server stops first."""
+        """What it says of each of them; nothing of any if the server stops first. Raises ReceiverDied."""
         return await self._answer(lambda: self._program.deliver_all(path, bulk, declared)) or {}
 
     def close(self) -> None:
@@ -97,10 +102,13 @@ class ProgramPort:
             try:
                 return await self._asked(ask)
             except ServerUnavailable as error:
+                if self._ends.is_set():
+                    return None
+                self._listens.clear()
+                self.gone.set()
+                if isinstance(error, AppUnreachable) and not isinstance(error, AppAbsent):
+                    raise ReceiverDied(f"the program had it in hand and gave no answer: {error}") from error
                 log.warning("an event waits until the program listens again: %s", error)
-                if not self._ends.is_set():
-                    self._listens.clear()
-                    self.gone.set()
 
     async def _asked(self, ask: Callable[[], Awaitable[T]]) -> T | None:
         asking = asyncio.ensure_future(ask())

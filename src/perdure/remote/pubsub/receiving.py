@@ -9,12 +9,12 @@ from itertools import count
 
 from perdure.engine.engine import Engine
 from perdure.history.events import MessagePublished
-from perdure.history.handling import Handled
-from perdure.history.subscribing import Verdict
+from perdure.history.handling import Handled, lost
 from perdure.remote.native.receiving import Answered, Given, Receiving
 
 log = logging.getLogger("perdure")
-GONE = Handled(Verdict.RETRY, "the worker that had it in hand is gone")
+DIED = lost("the worker that had it in hand is gone")
+LEFT = lost("the worker that had it in hand has left", 0)
 
 
 class ReceivingStream:
@@ -27,13 +27,18 @@ class ReceivingStream:
         self._outgoing: asyncio.Queue[Given | None] = asyncio.Queue()
         self._waiting: dict[int, asyncio.Future[Handled]] = {}
         self._numbers = count(1)
-        self._is_begun = self._is_over = False
+        self._is_begun = self._is_over = self._has_taken_leave = False
 
     def begin(self) -> None:
         """Messages come from now on."""
         self._is_begun = True
         for consumer in self._consumers:
             self.engine.consumers.add(consumer.group.topic, consumer.group.group, consumer)
+
+    def take_leave(self) -> None:
+        """The worker goes in good order, so what it does not answer any more is not what killed it."""
+        self._has_taken_leave = True
+        self.leave()
 
     def leave(self) -> None:
         """No more messages; those that are out may be answered."""
@@ -55,12 +60,12 @@ class ReceivingStream:
         self._outgoing.put_nowait(None)
         for answer in self._waiting.values():
             if not (answer.done() or self.is_let_go):
-                answer.set_result(GONE)
+                answer.set_result(LEFT if self._has_taken_leave else DIED)
 
     async def ask(self, group: str, message: MessagePublished, attempt: int) -> Handled:
         """What the worker makes of a message."""
         if self._is_over and not self.is_let_go:
-            return GONE
+            return LEFT  # because it was given to nobody
         number = next(self._numbers)
         answer: asyncio.Future[Handled] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer

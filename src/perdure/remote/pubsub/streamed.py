@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import msgspec
 
-from perdure.blocks.pubsub import Message, SubscribeOptions, Verdict
+from perdure.blocks.pubsub import Message, ReceiverDied, SubscribeOptions, Verdict
 from perdure.errors import InvalidArgument, NotOpen
 from perdure.remote.pubsub.desk import Channel
 
@@ -57,7 +57,7 @@ class Stream:
         self._is_over = False
 
     async def handle(self, message: Message) -> Verdict:
-        """Send one and wait for its answer; RETRY if the stream ends first."""
+        """Send one and wait for its answer. Raises ReceiverDied if the stream ends first."""
         if self._is_over:
             return Verdict.RETRY
         answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
@@ -88,7 +88,7 @@ class Stream:
         for waiting in self._waiting.values():
             for answer in waiting:
                 if not answer.done():
-                    answer.set_result(Verdict.RETRY)
+                    answer.set_exception(ReceiverDied("the program that had it in hand is gone"))
         self._waiting.clear()
 
 
@@ -109,7 +109,7 @@ async def streamed(
     stream = Stream()
     reading: asyncio.Task[None] | None = None
     subscription = await channel.broker.subscribe(
-        opened.topic, channel.group, stream.handle, options_of(opened.dead_letter)
+        opened.topic, channel.group, stream.handle, options_of(opened.dead_letter), channel.lane
     )
     try:
         yield None

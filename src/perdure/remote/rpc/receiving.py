@@ -47,7 +47,7 @@ async def _read(frames: AsyncIterator[Said], stream: ReceivingStream) -> None:
             if isinstance(said, Answered):
                 stream.answer(said)
             elif isinstance(said, Leaving):
-                stream.leave()
+                stream.take_leave()
             else:
                 raise InvalidArgument("a stream of messages begins once; open another one")
     finally:

@@ -9,7 +9,7 @@ STREAM = "perdure-accused"
 ACCUSED_SECONDS = 24 * 3600.0
 """How long it is known of a message."""
 DUPLICATE_SECONDS = 120.0
-"""For how long the same life, which got no answer and tells it again, counts once."""
+"""For how long the same attempt, which got no answer and is told again, counts once."""
 
 
 class Accusations:
@@ -19,10 +19,10 @@ class Accusations:
         self._context = context
         self._consumer = consumer
 
-    async def add(self, sequence: int, life: str) -> int:
-        """Remember that a message is handled in this life; the number of those in which it was."""
+    async def add(self, sequence: int, attempt: str) -> int:
+        """Remember that a message is handled in this attempt; the number of those in which it was."""
         subject = self._subject(sequence)
-        headers = {Header.MSG_ID.value: f"{life}.{sequence}"}
+        headers = {Header.MSG_ID.value: f"{attempt}.{sequence}"}
         await self._context.publish(subject, b"", stream=STREAM, headers=headers)
         info = await self._context.stream_info(STREAM, subjects_filter=subject)
         return (info.state.subjects or {}).get(subject, 0)

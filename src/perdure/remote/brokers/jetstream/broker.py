@@ -10,6 +10,7 @@ import nats.js.errors
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
 from perdure.clock import Clock, SystemClock
+from perdure.engine.topic_lane import Lane
 from perdure.history.subscribing import DEFAULTS
 from perdure.remote.brokers.jetstream import names
 from perdure.remote.brokers.jetstream.client import ANSWER_SECONDS, Link, asking
@@ -58,7 +59,12 @@ class NatsBroker:
                 raise
 
     async def subscribe(
-        self, topic: str, group: str, handle: Handle, options: SubscribeOptions = DEFAULTS
+        self,
+        topic: str,
+        group: str,
+        handle: Handle,
+        options: SubscribeOptions = DEFAULTS,
+        lane: Lane | None = None,
     ) -> Subscription:
         context = await self._link.stream_context()
         async with asking(self._settings):
@@ -69,7 +75,7 @@ class NatsBroker:
                 self._link, self._settings, self._publish, topic, group, member, stream, parts, options.begin
             )
 
-        return await self._subscribers.start(topic, group, handle, options, join)
+        return await self._subscribers.start(topic, group, handle, options, join, lane)
 
     async def close(self) -> None:
         await self._subscribers.close()

@@ -170,11 +170,11 @@ class NatsPart:
     async def again(self, delivery: Delivery, attempts: int) -> None:
         """The server counts how often it hands a message out, and no attempts beyond."""
 
-    async def accuse(self, delivery: Delivery) -> int:
+    async def accuse(self, delivery: Delivery, attempts: int) -> int:
         self._accused.add(delivery.mark)
         async with asking(self._settings):
             accusations = await self._accusations()
-            return await accusations.add(delivery.mark, self._inbox)
+            return await accusations.add(delivery.mark, f"{self._inbox}.{attempts}")
 
     async def _accusations(self) -> Accusations:
         return await opened(await self._link.stream_context(), self._consumer)

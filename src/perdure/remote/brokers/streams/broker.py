@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
 from perdure.clock import Clock, SystemClock
+from perdure.engine.topic_lane import Lane
 from perdure.gathering import Gathering
 from perdure.history.subscribing import DEFAULTS
 from perdure.remote.brokers.parts import part_of
@@ -39,14 +40,19 @@ class RedisBroker:
         await self._outgoing.add_all(messages)
 
     async def subscribe(
-        self, topic: str, group: str, handle: Handle, options: SubscribeOptions = DEFAULTS
+        self,
+        topic: str,
+        group: str,
+        handle: Handle,
+        options: SubscribeOptions = DEFAULTS,
+        lane: Lane | None = None,
     ) -> Subscription:
         parts = await self._parts_of(topic)
 
         def join(member: str) -> RedisGroup:
             return RedisGroup(self._client, self._settings, self._clock, topic, group, member, parts, options.begin)
 
-        return await self._subscribers.start(topic, group, handle, options, join)
+        return await self._subscribers.start(topic, group, handle, options, join, lane)
 
     async def close(self) -> None:
         await self._subscribers.close()

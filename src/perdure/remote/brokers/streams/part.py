@@ -132,15 +132,15 @@ class RedisPart:
                 self._stream, self._group, self._member, 0, [delivery.mark], retrycount=attempts, justid=True
             )
 
-    async def accuse(self, delivery: Delivery) -> int:
+    async def accuse(self, delivery: Delivery, attempts: int) -> int:
         self._accused.add(delivery.mark)
         key = self._accusations(delivery.mark)
         async with asking(self._settings), self._client.pipeline(transaction=True) as pipeline:
-            pipeline.sadd(key, self._member)  # a set of lives, because one that got no answer tells it again
+            pipeline.sadd(key, f"{self._member}.{attempts}")  # a set, because who got no answer tells it again
             pipeline.scard(key)
             pipeline.expire(key, ACCUSED_SECONDS)
-            _, lives, _ = await pipeline.execute()
-        return int(lives)
+            _, times, _ = await pipeline.execute()
+        return int(times)
 
     def _accusations(self, id: bytes) -> str:
         return names.accused(self._topic, self._group, self._stream, id)
