@@ -57,10 +57,14 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 class RequestBalancer(grpc.GenericRpcHandler):
-    """Sends each call to the next server, whatever it is about; one that is gone is passed over."""
+    """Sends each call to the next server, whatever it is about; one that is gone is passed over.
 
-    def __init__(self, ports: list[int]) -> None:
+    Streams of work go to the server at the place `home`, if one is given.
+    """
+
+    def __init__(self, ports: list[int], home: int | None = None) -> None:
         self.port = 0
+        self._home = home
         self.calls = [0] * len(ports)
         self._ports = ports
         self._turn = itertools.count()
@@ -102,7 +106,8 @@ class RequestBalancer(grpc.GenericRpcHandler):
 
     def _stream(self, path: str) -> Any:
         async def call(data: bytes, context: Any) -> AsyncIterator[bytes]:
-            items = self._chosen().unary_stream(path)(data, metadata=_metadata(context))
+            chosen = self._chosen() if self._home is None else self._channels[self._home]
+            items = chosen.unary_stream(path)(data, metadata=_metadata(context))
             try:
                 async for item in items:
                     yield item

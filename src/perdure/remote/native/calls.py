@@ -66,16 +66,21 @@ class Welcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
     """Signs of life: of attempts, each with the details of its newest heartbeat if it gave any, and of those that only
-    run on."""
+    run on.
+
+    `worker` has them: only the server that has its stream of work knows what is out. So it is of the two that follow.
+    """
 
     beats: dict[str, Payload | None] = {}
     running: list[str] = []
+    worker: str = ""
 
 
-class Begin(msgspec.Struct, frozen=True):
+class Begin(msgspec.Struct, frozen=True, omit_defaults=True):
     """An attempt is about to yield."""
 
     token: str
+    worker: str = ""
 
 
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,6 +96,7 @@ class Put(msgspec.Struct, frozen=True, omit_defaults=True):
     token: str
     values: list[Payload]
     after: int = 0
+    worker: str = ""
 
 
 class Leave(msgspec.Struct, frozen=True):

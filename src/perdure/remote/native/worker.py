@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from perdure.remote.native.answers import Answers
 from perdure.remote.native.attempts import Making, WorkerAttempts
 from perdure.remote.native.batches import BATCHES_MAX, Batches
 from perdure.remote.native.beats import Beats
-from perdure.remote.native.calls import ANSWER, ANSWER_PATH, BEAT, LEAVE, Problem, error_of, read_answer
+from perdure.remote.native.calls import ANSWER, ANSWER_PATH, BEAT, LEAVE, Call, Problem, error_of, read_answer
 from perdure.remote.native.channel import Channel
 from perdure.remote.native.codec import NATIVE, AttemptItem, BatchItem, Cancel, Ping, Turn
 from perdure.remote.native.envelope import ACTOR_ANSWER, ATTEMPT_ANSWER, ITEM, TURN_ANSWER, read_batch, write_batch
@@ -39,9 +39,9 @@ LEAVE_SECONDS = 2.0
 """How long a server may take to hear that the worker leaves."""
 
 
-BEAT_TRIES_MAX = 10
-BEAT_PAUSE_SECONDS = 0.05
-"""How often heartbeats are told again that came to a server which stands by, and the pause between."""
+TELL_TRIES_MAX = 10
+TELL_PAUSE_SECONDS = 0.05
+"""How often heartbeats, or a farewell, are told again that came to another server than the worker's, and the pause."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -210,7 +210,7 @@ class NativeWorker:
 
     async def _tell_beats(self, beats: Mapping[str, Payload | None], running: list[str]) -> None:
         try:
-            unwanted = await self._tell_owner(beats, running)
+            unwanted = await self._tell_server(BEAT, ANSWER_SECONDS, beats, running, self._id)
         except (PerdureError, TimeoutError) as error:
             log.info("heartbeats were not heard: %s", error)
             return
@@ -218,17 +218,17 @@ class NativeWorker:
             if self._is_known(token):  # because a server that was started again hands out what it does not know
                 self._attempts.cancel(token)
 
-    async def _tell_owner(self, *beats: Any) -> list[str]:
-        """Heartbeats, which only the server that executes knows; a balancer may bring them to another one."""
+    async def _tell_server(self, call: Call, seconds: float, *arguments: Any) -> Any:
+        """What only the server knows that has the stream; a balancer may bring it to another one."""
         tries = 1
         while True:
             try:
-                return await self._channel.ask(BEAT, *beats, timeout=ANSWER_SECONDS)  # type: ignore[no-any-return]
+                return await self._channel.ask(call, *arguments, timeout=seconds)
             except StoreOwned:
-                if tries == BEAT_TRIES_MAX:
+                if tries == TELL_TRIES_MAX:
                     raise
                 tries += 1
-            await asyncio.sleep(BEAT_PAUSE_SECONDS)
+            await asyncio.sleep(TELL_PAUSE_SECONDS)
 
     def _is_known(self, token: str) -> bool:
         return self._stream.is_open and self._attempts.is_known(token)
@@ -237,13 +237,16 @@ class NativeWorker:
         async def refused(token: str) -> None:
             await self._tell_beats({}, [token])
 
-        return RemoteOutlet(self._channel.ask, token, self._is_known, refused, overtaken)
+        def ask(call: Call, *arguments: Any) -> Awaitable[Any]:
+            return self._channel.ask(call, *arguments, self._id)
+
+        return RemoteOutlet(ask, token, self._is_known, refused, overtaken)
 
     async def _take_leave(self) -> None:
         if not self.is_connected:
             return
         try:
-            await self._channel.ask(LEAVE, self._id, timeout=LEAVE_SECONDS)
+            await self._tell_server(LEAVE, LEAVE_SECONDS, self._id)
         except (PerdureError, TimeoutError) as error:
             log.info("the server did not hear that this worker leaves: %s", error)
 

@@ -12,6 +12,7 @@ from perdure.codec import Payload
 from perdure.errors import ServerError, StoreOwned, StreamRefused
 from perdure.remote.dispatch.attempt import AttemptWork
 from perdure.remote.dispatch.lent import YIELDS, Lent
+from perdure.remote.dispatch.stream import WorkerStream
 from perdure.remote.hosted import Hosted
 from perdure.remote.native import calls
 from perdure.remote.native.calls import Call
@@ -105,8 +106,7 @@ class _Workers:
 
     async def beat(self, asked: calls.Beat, caller: Caller) -> list[str]:
         """Pass heartbeats on; those of the tokens that are out no more."""
-        if not (await self._hosted.engine(caller.app)).is_owner:
-            raise StoreOwned("this server stands by; whoever executes knows what is out")
+        await self._check_server(asked.worker, caller)
         unwanted = []
         for token, details in asked.beats.items():
             work = self._attempt(token, caller)
@@ -123,11 +123,11 @@ class _Workers:
         return unwanted
 
     async def begin(self, asked: calls.Begin, caller: Caller) -> calls.Place:
-        outlet = await (await self._wanted(asked.token, caller)).fresh_outlet()
+        outlet = await (await self._wanted(asked, caller)).fresh_outlet()
         return calls.Place(outlet.offset, outlet.last)
 
     async def put(self, asked: calls.Put, caller: Caller) -> int | None:
-        outlet = await (await self._wanted(asked.token, caller)).begun_outlet()
+        outlet = await (await self._wanted(asked, caller)).begun_outlet()
         # because a call whose answer was lost comes again, and its items may be durable
         durable = await outlet.flush() - asked.after
         if not is_begun(asked.values, durable, outlet.last):
@@ -135,14 +135,26 @@ class _Workers:
             return None
         for value in asked.values[durable:]:
             # because another worker may have the attempt since, and begin behind it
-            await self._wanted(asked.token, caller)
+            await self._wanted(asked, caller)
             await outlet.put(value)
         return await outlet.flush()
 
     async def leave(self, asked: calls.Leave, caller: Caller) -> None:
-        for stream in self._dispatcher.streams:
-            if stream.worker == asked.worker and stream.app == caller.app:
-                stream.take_leave()
+        await self._check_server(asked.worker, caller)
+        for stream in self._streams(asked.worker, caller):
+            stream.take_leave()
+
+    def _streams(self, worker: str, caller: Caller) -> list[WorkerStream]:
+        return [each for each in self._dispatcher.streams if (each.worker, each.app) == (worker, caller.app)]
+
+    async def _check_server(self, worker: str, caller: Caller) -> None:
+        """Raises StoreOwned if another server has given the worker its work, as when one stands by, or a proxy before
+        servers that share an app sends each call where it likes."""
+        if worker:
+            if not self._streams(worker, caller):
+                raise StoreOwned("this server has no stream of the worker; the one that has knows what is out")
+        elif not (await self._hosted.engine(caller.app)).is_owner:
+            raise StoreOwned("this server stands by; whoever executes knows what is out")
 
     def _attempt(self, token: str, caller: Caller) -> AttemptWork | Lent | None:
         found = self._dispatcher.peek(token)
@@ -151,11 +163,10 @@ class _Workers:
         work, stream = found
         return work if isinstance(work, AttemptWork | Lent) and stream.app == caller.app else None
 
-    async def _wanted(self, token: str, caller: Caller) -> AttemptWork:
-        work = self._attempt(token, caller)
-        if work is None and not (await self._hosted.engine(caller.app)).is_owner:
-            raise StoreOwned("this server stands by; whoever executes takes the items of the attempt")
+    async def _wanted(self, asked: calls.Begin | calls.Put, caller: Caller) -> AttemptWork:
+        work = self._attempt(asked.token, caller)
         if work is None:
+            await self._check_server(asked.worker, caller)
             raise StreamRefused("the call takes no more items from this attempt, because another has it or it ended")
         if isinstance(work, Lent):
             self._dispatcher.withdraw(work)
