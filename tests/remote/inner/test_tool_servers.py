@@ -20,7 +20,7 @@ import pytest
 
 from perdure.blocks.resources import McpServer, OAuth
 from perdure.blocks.tool_servers import ToolServer
-from perdure.blocks.tool_tokens import token_auth
+from perdure.blocks.tool_tokens import EARLY_SECONDS, LIFE_SECONDS, token_auth
 from perdure.errors import ToolServerUnavailable
 from servers.ports import free_port
 from tests.conftest import Run
@@ -261,6 +261,26 @@ def test_a_token_is_got_once_and_again_when_it_is_refused(run: Run) -> None:
             for _ in range(2):
                 assert (await client.get("http://there/mcp")).status_code == 200
         assert asked == ["/token", "/mcp", "/token", "/mcp", "/mcp"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("told, seconds", [({"expires_in": 3600}, 3600.0), ({}, LIFE_SECONDS)])
+def test_a_token_is_got_anew_shortly_before_it_runs_out(run: Run, told: dict[str, int], seconds: float) -> None:
+    asked: list[str] = []
+    time = 0.0
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        return httpx2.Response(200, json={"access_token": "t", **told})
+
+    async def scenario() -> None:
+        nonlocal time
+        auth = token_auth(OAuth(issuer="http://there/token", client_id="me"), lambda: time)
+        async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), auth=auth) as client:
+            for time in (0.0, seconds - EARLY_SECONDS - 1, seconds - EARLY_SECONDS):  # noqa: B007 the clock reads it
+                await client.get("http://there/mcp")
+        assert asked == ["/token", "/mcp", "/mcp", "/token", "/mcp"]
 
     run(scenario)
 

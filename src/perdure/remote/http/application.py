@@ -36,9 +36,9 @@ BLOCK_ROUTES: tuple[BlockRoute, ...] = (*ACTOR_ROUTES,)
 """Those of Dapr's building blocks, which its own documents describe."""
 
 
-def http_app(hub: Hub, clock: Clock | None = None) -> Starlette:
+def http_app(hub: Hub) -> Starlette:
     """The application that serves one hub. It has no lifespan: what is behind the hub is opened by somebody else."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     components = {name: hub.components(block) for name, block in BLOCKS.items()}
     description = msgspec.json.encode(document(hub.policy, components))
     endpoints: dict[str, dict[str, Callable[[Request], Any]]] = {}

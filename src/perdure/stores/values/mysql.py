@@ -12,11 +12,12 @@ from typing import Any
 import asyncmy
 from asyncmy import errors
 
-from perdure.errors import PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
+from perdure.errors import PerdureError
 from perdure.stores.sql.mysql.address import Address
 from perdure.stores.sql.mysql.connection import CONNECT_SECONDS_MAX, DEADLOCK, LOCK_TIMEOUT, QuietCursor
 from perdure.stores.values.contract import Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
+from perdure.stores.values.refusals import full, refused, unanswered
 from perdure.stores.values.sql import MYSQL, check_format, item_of, values_of
 from perdure.stores.values.undone import Undone, until_done
 
@@ -162,11 +163,7 @@ def _meaning(error: Exception, address: Address) -> PerdureError:
     if code in (DEADLOCK, LOCK_TIMEOUT):
         return Undone(address, error)
     if code in _FULL:
-        return StoreFull(f"{address} has no room left ({error}); nothing was written")
+        return full(address, error)
     if code in _REFUSED:
-        return StoreNotUsable(
-            f"{address} refuses a state store ({error}); put its address, or its user's rights, right"
-        )
-    return StoreUnavailable(
-        f"{address} gives no answer ({error or type(error).__name__}); whether a write happened is not known"
-    )
+        return refused(address, error)
+    return unanswered(address, error)

@@ -11,11 +11,12 @@ from typing import Any
 
 import asyncpg
 
-from perdure.errors import PerdureError, StoreFull, StoreNotUsable, StoreUnavailable
+from perdure.errors import PerdureError
 from perdure.stores.sql.postgres import link
 from perdure.stores.sql.postgres.address import Address
 from perdure.stores.values.contract import Item, Operation, check_keys, check_operations, opened
 from perdure.stores.values.plan import Step, mismatch, steps_of
+from perdure.stores.values.refusals import full, refused, unanswered
 from perdure.stores.values.sql import POSTGRES, check_format, item_of, values_of
 from perdure.stores.values.undone import Undone, until_done
 
@@ -142,14 +143,10 @@ def _meaning(error: Exception, address: Address) -> PerdureError:
     if state in _AGAIN:
         return Undone(address, error)
     if state == _FULL:
-        return StoreFull(f"{address} has no room left ({error}); nothing was written")
+        return full(address, error)
     if state.startswith(_REFUSED):
-        return StoreNotUsable(
-            f"{address} refuses a state store ({error}); put its address, or its user's rights, right"
-        )
-    return StoreUnavailable(
-        f"{address} gives no answer ({error or type(error).__name__}); whether a write happened is not known"
-    )
+        return refused(address, error)
+    return unanswered(address, error)
 
 
 def _changed(told: str) -> int:

@@ -29,12 +29,9 @@ class SqliteValues:
 
     is_transactional = True
 
-    def __init__(
-        self, path: Path, space: str, synchronous: str = "full", runner: Callable[[str], Runner] = ThreadRunner
-    ) -> None:
+    def __init__(self, path: Path, space: str, synchronous: str = "full") -> None:
         self._database = SqliteDatabase(path, synchronous, shared=True)
         self._space = space
-        self._new_runner = runner
         self._runner: Runner | None = None
         self._reader: Connection | None = None
         self._writer: Connection | None = None
@@ -46,7 +43,7 @@ class SqliteValues:
         if self._runner is not None:
             return
         self._pid = os.getpid()
-        runner = self._new_runner("perdure-values")
+        runner = ThreadRunner("perdure-values")
         made: list[Connection] = []
         try:
             made.append(await runner.run(self._meant, self._made))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import nats.js.errors
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
-from perdure.clock import Clock, SystemClock
+from perdure.clock import SystemClock
 from perdure.engine.topic_lane import Lane
 from perdure.history.subscribing import DEFAULTS
 from perdure.remote.brokers.jetstream import names
@@ -28,9 +28,9 @@ MESSAGE_ID = "Nats-Msg-Id"
 class NatsBroker:
     """A server of NATS that has JetStream. Belongs to the event loop that first uses it."""
 
-    def __init__(self, settings: BrokerSettings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._link = Link(settings)
         self._topics = Topics(settings)
         self._turns = itertools.count()

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from perdure.blocks.pubsub import Handle, Message, SubscribeOptions, Subscription
-from perdure.clock import Clock, SystemClock
+from perdure.clock import SystemClock
 from perdure.engine.topic_lane import Lane
 from perdure.gathering import Gathering
 from perdure.history.subscribing import DEFAULTS
@@ -26,9 +26,9 @@ TOPICS_MAX = 10_000
 class RedisBroker:
     """A server of Redis or Valkey. Belongs to the event loop that first uses it."""
 
-    def __init__(self, settings: BrokerSettings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._client = connected(settings)
         self._publish = script(self._client, "publish")
         self._outgoing = Gathering(self._write)
