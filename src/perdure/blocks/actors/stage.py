@@ -13,7 +13,7 @@ from perdure.blocks.actors.activation import Activation
 from perdure.blocks.actors.definition import ActorType
 from perdure.blocks.actors.timers import TICK
 from perdure.blocks.actors.turn import Turn
-from perdure.clock import SystemClock
+from perdure.clock import Clock, SystemClock
 from perdure.codec import Payload, Writer
 from perdure.errors import NotDecodable, PerdureError
 from perdure.history.events import EntityCalled, EntitySignaled, Failure
@@ -44,11 +44,12 @@ class Stage:
         self,
         kinds: Mapping[str, ActorType],
         writer: Writer,
+        clock: Clock | None = None,
         watchdog: Watchdog | None = None,
     ) -> None:
         self._kinds = kinds
         self._watchdog = watchdog or Watchdog()
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._writer = writer
         self._active: OrderedDict[str, Activation] = OrderedDict()
         self._leaving: dict[str, asyncio.Task[None]] = {}
