@@ -340,7 +340,8 @@ class Instance:
         if (may_wait and self.rests) or self._awaits_start():
             return
         batch, rest = begun_first(self._mailbox.waiting, self.head), NONE
-        if len(batch) > 1 and not self._services.executor.is_remote:
+        runs_code = not (may_wait or self._services.commands_only or self._services.executor.is_remote)
+        if len(batch) > 1 and runs_code:
             batch, rest = suspended_apart(batch)
         self._begin(batch, rest)
         if self._put_off(batch, may_wait=may_wait):
