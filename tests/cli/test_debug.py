@@ -15,6 +15,8 @@ import pytest
 
 from tests.cli.conftest import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def held(shell):
@@ -82,7 +84,6 @@ def test_pdb_takes_over_for_one_event(held):
     assert said.count("before event") == 2  # because `where` comes after pdb has let go
 
 
-@pytest.mark.long
 def test_mistakes_at_the_prompt_are_sentences_and_it_goes_on(held):
     done = prompted(held, "nonsense", "goto", "answer 9", "answer 2 {", "raise", "fail 2", "help", "where")
     assert [line.split(" ")[0] for line in done.stderr.splitlines()] == [
@@ -91,7 +92,6 @@ def test_mistakes_at_the_prompt_are_sentences_and_it_goes_on(held):
     assert "passed.append" in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.long
 def test_a_run_whose_mail_waits_can_be_stepped_into_it(shell):
     with shell.worker():
         shell.begin("approval", "ada", id="g")
@@ -105,7 +105,6 @@ def test_a_run_whose_mail_waits_can_be_stepped_into_it(shell):
     assert shell.status("g") == "running"
 
 
-@pytest.mark.long
 def test_code_that_does_not_fit_stops_at_the_difference(held):
     code = (held.folder / "shop.py").read_text()
     code = code.replace("    passed = []\n", "    passed = []\n    await asyncio.sleep(1)\n")
@@ -117,7 +116,6 @@ def test_code_that_does_not_fit_stops_at_the_difference(held):
     assert "the code stands still (non-determinism)" in prompted(held, "n").stdout
 
 
-@pytest.mark.long
 def test_nothing_is_written_and_no_activity_runs_beside_an_owner_that_goes_on(held):
     file = held.folder / "shop.db"
     content, tried = file.read_bytes(), attempts(held)
@@ -147,7 +145,6 @@ def _dump(file):
         connection.close()
 
 
-@pytest.mark.long
 def test_an_exported_history_needs_no_store(held):
     held.run("replay", "--app", "shop", "--export", "set.jsonl")
     (held.folder / "shop.db").unlink()

@@ -9,7 +9,11 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from tests.cli.conftest import PATIENCE_SECONDS, _command
+
+pytestmark = pytest.mark.long
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

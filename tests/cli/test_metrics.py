@@ -8,6 +8,8 @@ import pytest
 
 from tests.remote.exposition.scrapes import OPENMETRICS, scrape
 
+pytestmark = pytest.mark.long
+
 
 def scraped(port: int, *accept: str, **headers: str):
     return asyncio.run(scrape(f"http://127.0.0.1:{port}/metrics", *accept, **headers))
@@ -35,7 +37,6 @@ def test_a_server_shows_what_waits_for_a_worker_and_who_is_connected(shell):
         assert found.value("dapr_runtime_workflow_activity_execution_count", activity_name="add") >= 1
 
 
-@pytest.mark.long
 def test_a_server_with_a_token_shows_its_metrics_to_those_who_have_it(shell):
     shell.environment["DAPR_API_TOKEN"] = "secret"
     with shell.server() as server:
@@ -45,7 +46,6 @@ def test_a_server_with_a_token_shows_its_metrics_to_those_who_have_it(shell):
         assert scraped(port, "text/plain", authorization="Bearer secret").value("perdure_shards") == 1
 
 
-@pytest.mark.long
 def test_a_worker_has_a_port_for_its_metrics(shell):
     with shell.worker("--metrics-port", "0") as worker:
         port = worker.wait_for("owner")["metrics_port"]

@@ -10,6 +10,8 @@ import pytest
 from perdure import KeyRing
 from tests.cli.conftest import Shell
 
+pytestmark = pytest.mark.long
+
 VAULT = """
 import perdure
 from perdure import App, Codec, KeyRing, Secret, set_status
@@ -80,7 +82,6 @@ def test_without_the_codec_it_shows_which_key_is_missing_and_with_it_all_but_sec
     assert not any("hunter2" in text for text in shown)
 
 
-@pytest.mark.long
 def test_what_it_sends_is_packed_too_and_a_sweep_is_a_command(shell):
     keep(shell, "ada")
     codec = ("--codec", "vault:codec")
@@ -98,7 +99,6 @@ def test_an_address_that_names_no_codec_is_refused(shell, address, told):
     assert told in shell.error("list", "--codec", address, code=2)
 
 
-@pytest.mark.long
 def test_the_deploy_gate_reads_packed_histories(shell):
     begun = """
 import asyncio

@@ -10,6 +10,8 @@ import pytest
 
 from perdure import App, wait_for_event
 
+pytestmark = pytest.mark.long
+
 BEFORE = """
 import asyncio
 from dataclasses import dataclass
@@ -89,7 +91,6 @@ def change(shell, old, new):
     (shell.folder / "shop.py").write_text(text)
 
 
-@pytest.mark.long
 def test_the_same_code_is_compatible_with_every_unfinished_run(plant):
     done = plant.run("replay", "shop:app")
     assert done.stdout == ""
@@ -140,13 +141,11 @@ def test_a_payload_that_no_longer_decodes_is_told_as_a_change_of_its_type(plant,
     assert words in told
 
 
-@pytest.mark.long
 def test_a_field_with_a_default_is_no_change_that_matters(plant):
     change(plant, "    total: int", '    total: int\n    currency: str = "EUR"')
     plant.run("replay", "shop:app")
 
 
-@pytest.mark.long
 def test_an_input_that_no_longer_decodes_is_found_before_the_run_begins(plant):
     change(plant, "async def checkout(x: int)", "async def checkout(x: list[int])")
     document = json.loads(plant.text("replay", "shop:app", "--json", code=1).splitlines()[-1])
@@ -155,7 +154,6 @@ def test_an_input_that_no_longer_decodes_is_found_before_the_run_begins(plant):
     assert "RunStarted(checkout) no longer decodes" in group["description"]
 
 
-@pytest.mark.long
 def test_missing_code_is_told(plant):
     change(plant, "async def checkout(", "async def check_out(")
     told = plant.text("replay", "shop:app", code=1)
@@ -163,7 +161,6 @@ def test_missing_code_is_told(plant):
     assert "there are: check_out" in told
 
 
-@pytest.mark.long
 def test_code_that_never_comes_to_an_await_is_told_with_its_line(plant):
     change(plant, "    await ship(x)", "    while True: pass")
     told = plant.text("replay", "shop:app", "--sample", "1", code=1)
@@ -176,7 +173,6 @@ def test_code_that_ends_its_process_is_told_in_a_sentence(plant):
     assert "a process that replayed has ended by itself" in plant.error("replay", "shop:app", code=2)
 
 
-@pytest.mark.long
 def test_json_has_a_document_for_each_run_and_a_summary(plant):
     change(plant, "    await ship(x)", "    await ship(x)\n    await ship(x)")
     *runs, last = [json.loads(line) for line in plant.text("replay", "shop:app", "--json", code=1).splitlines()]
@@ -188,7 +184,6 @@ def test_json_has_a_document_for_each_run_and_a_summary(plant):
     assert last["summary"]["compatible"] == 1
 
 
-@pytest.mark.long
 def test_a_sample_and_a_name_bound_what_is_looked_at(plant):
     *runs, _ = plant.text("replay", "shop:app", "--json", "--sample", "2").splitlines()
     again = plant.text("replay", "shop:app", "--json", "--sample", "2").splitlines()[:-1]
@@ -197,7 +192,6 @@ def test_a_sample_and_a_name_bound_what_is_looked_at(plant):
     assert "0 of 0" in plant.run("replay", "shop:app", "--name", "other").stderr
 
 
-@pytest.mark.long
 def test_an_exported_set_is_replayed_without_its_store(plant):
     plant.run("replay", "--app", "plant", "--export", "set.jsonl")
     (plant.folder / "shop.db").unlink()
@@ -207,7 +201,6 @@ def test_an_exported_set_is_replayed_without_its_store(plant):
     assert "history holds ActivityScheduled(ship)" in plant.text("replay", "shop:app", "--from", "set.jsonl", code=1)
 
 
-@pytest.mark.long
 def test_nothing_is_written_and_a_running_owner_goes_on(plant):
     with plant.worker():
         before = _dump(plant)

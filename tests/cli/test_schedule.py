@@ -8,6 +8,8 @@ import pytest
 from perdure import Client
 from perdure.cli.schedule import document
 
+pytestmark = pytest.mark.long
+
 PATIENCE_SECONDS = 30.0
 
 
@@ -15,7 +17,6 @@ def documents(done) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.long
 def test_without_a_worker_a_schedule_is_made_shown_and_kept(shell):
     done = shell.run(
         *("schedule", "create", "nightly", "total", "1", "2", "--cron", "30 2 * * mon-fri"),
@@ -52,7 +53,6 @@ def test_without_a_worker_a_schedule_is_made_shown_and_kept(shell):
     assert shell.run("list", "--json").stdout == ""
 
 
-@pytest.mark.long
 def test_a_worker_obeys_every_command(shell):
     with shell.worker():
         shell.run("schedule", "create", "often", "total", "1", "--every", "1s")

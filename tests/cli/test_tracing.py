@@ -8,6 +8,8 @@ import pytest
 
 from tests.remote.tracing.receiver import receiving
 
+pytestmark = pytest.mark.long
+
 CALLER, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{CALLER}-{SPAN}-01"
 TRACED = """
@@ -82,7 +84,6 @@ def test_a_server_goes_on_in_the_trace_of_who_calls_it_over_grpc(shell, receiver
     assert (asked.trace, asked.parent, ran.parent) == (CALLER, SPAN, asked.id)
 
 
-@pytest.mark.long
 def test_a_server_that_does_not_trace_sends_nothing(shell, receiver):
     with shell.server() as server:
         grpc_port = server.wait_for("owner")["grpc_port"]

@@ -10,6 +10,8 @@ import pytest
 from perdure.sdk import run
 from perdure.testing.edits import EDITS, HARMLESS, PROGRAMS, Trial, try_edit
 
+pytestmark = pytest.mark.long
+
 SEEDS = range(200)
 
 
@@ -22,7 +24,6 @@ def trials() -> list[Trial]:
         logging.getLogger("perdure").setLevel(logging.NOTSET)
 
 
-@pytest.mark.long
 def test_what_the_gate_lets_through_runs_on_to_its_end(trials):
     assert [trial for trial in trials if trial.verdict.is_compatible and trial.outcome != "finished"] == []
 

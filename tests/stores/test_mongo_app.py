@@ -14,6 +14,8 @@ from servers.mongo import Mongo
 from tests.stores import topic_story
 from tests.stores.test_redis_app import PROGRAM, orders
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("is_deaf", [False, True])
 def test_parents_and_children_in_many_shards_finish(

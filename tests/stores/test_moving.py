@@ -43,6 +43,8 @@ from tests.stores import mover_program, moving_app
 from tests.stores.mover_program import Counter, act, ends
 from tests.stores.moving_app import RESULTS, add, begin, end, ledger, shop
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 APP = "shop"
 EVENT = b'{"type":"EventRaised","name":"go"}'
@@ -276,7 +278,6 @@ def dies_everywhere(play: Callable[[int], Any]) -> int:
     raise AssertionError
 
 
-@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("what", ["move", "abort"])
 def test_a_mover_process_that_is_killed_at_any_step_is_succeeded_by_the_next(tmp_path: Path, what: str) -> None:
