@@ -26,9 +26,7 @@ from perdure.history.events import (
     UpdateAnswered,
     encode_event,
 )
-from perdure.history.lending import is_lender
-from perdure.history.slots import is_door
-from perdure.history.topics import is_topic
+from perdure.history.own_entities import is_own
 from perdure.stores.contract import ENTITY, FINISHED, NOBODY, Creation, Delivery, Head, Loaded, Mail, Query, Wait
 
 Asked = EntitySignaled | EntityCalled | ReminderSet | ReminderCleared
@@ -278,8 +276,8 @@ class Entities:
 
 
 def _is_shown(id: str, prefix: str) -> bool:
-    """Doors of queues, topics and lenders are entities that no code operates, and nobody's affair."""
-    return id.startswith(prefix) and not is_door(id) and not is_topic(id) and not is_lender(id)
+    """The engine's own are nobody's affair."""
+    return id.startswith(prefix) and not is_own(id)
 
 
 def _state(head: Head, waits: list[Wait], backlog: int) -> EntityState:

@@ -18,9 +18,7 @@ from perdure.engine.entity import Entity
 from perdure.engine.instance import Instance
 from perdure.engine.standstill import QUARANTINED, hold
 from perdure.errors import Fenced
-from perdure.history.lending import is_lender
-from perdure.history.slots import is_door
-from perdure.history.topics import is_topic
+from perdure.history.own_entities import is_own
 from perdure.history.work import Stall
 from perdure.stores.contract import (
     ENTITY,
@@ -50,10 +48,6 @@ class Findings(msgspec.Struct, frozen=True):
     convicted: Suspect | None = None
     suspected: tuple[Suspect, ...] = ()
     cleared: tuple[Suspect, ...] = ()
-
-
-def _is_without_code(id: str) -> bool:
-    return is_door(id) or is_topic(id) or is_lender(id)
 
 
 def judge(suspects: Sequence[Suspect], deaths_max: int) -> Findings:
@@ -144,7 +138,7 @@ class Lane:
         """
         suspects = await self._store.suspects(self._lease.shard)
         # without what runs no code of anybody, and has mail all the time
-        findings = judge([one for one in suspects if not _is_without_code(one.instance)], deaths_max)
+        findings = judge([one for one in suspects if not is_own(one.instance)], deaths_max)
         if findings.convicted is not None:
             await self._convict(findings.convicted)
         if findings.cleared:
