@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.engine.neighbours import takes_of_others
+from perdure.engine.peers import takes_of_others
 from perdure.history.nodes import About, told
 from perdure.stores.contract import Member
 

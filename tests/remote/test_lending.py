@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from perdure import App
 from perdure.codec import JSON, Payload
-from perdure.engine import neighbours
+from perdure.engine import peers
 from perdure.engine.lender import Loan
 from perdure.history.actions import CompleteRun, ScheduleActivity
 from perdure.history.lending import is_lender
@@ -61,7 +61,7 @@ class Pair:
         return id
 
     async def know(self) -> None:
-        await until(lambda: all(self.engine(server).neighbours.takes for server in (self.owner, self.other)))
+        await until(lambda: all(self.engine(server).peers.takes for server in (self.owner, self.other)))
 
     async def ended(self, id: str) -> str | None:
         view = await self.one.ended(id)
@@ -103,7 +103,7 @@ def pair(test: Callable[[Pair], Awaitable[None]]) -> Callable[[pytest.MonkeyPatc
     """A test with two servers on one store."""
 
     def run(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.05)
+        monkeypatch.setattr(peers, "LOOK_SECONDS", 0.05)
 
         async def play() -> None:
             store = MemoryStore(2, LEASE_SECONDS)

@@ -21,9 +21,9 @@ from perdure.engine.consumers import Consumers
 from perdure.engine.deliveries import Deliveries
 from perdure.engine.instance import Instance
 from perdure.engine.lender import Loan
-from perdure.engine.neighbours import Neighbours
 from perdure.engine.operations import Operations
 from perdure.engine.ownership import Ownership
+from perdure.engine.peers import Peers
 from perdure.engine.ports import Borrower, Executor, Tracing
 from perdure.engine.retention import Keeper
 from perdure.engine.settings import DRAIN_SECONDS, HISTORY_EVENTS_MAX, KEEP_ALL, QUARANTINE_DEATHS, Retention
@@ -51,7 +51,7 @@ class Engine:
     `neighbours` are the engines of other apps in this process, on the same store. `doors` are the addresses at which it
     is reached. `pulse` beats where leases run out. `metrics` False counts nothing. Management actions are entered in
     the audit log as those of `actor`, if there is one. `tracing` hears of runs that begin and end.
-    `borrower` does work that other nodes lend, where leases run out; `on_neighbours` hears when these tell of other
+    `borrower` does work that other nodes lend, where leases run out; `on_peers` hears when these tell of other
     workers.
     With `announces` what happens to instances is written for the lifecycle feed, and told to the `receiver`, if there
     is one.
@@ -88,7 +88,7 @@ class Engine:
         announces: bool = False,
         receiver: Receiver | None = None,
         borrower: Borrower | None = None,
-        on_neighbours: Callable[[], None] = lambda: None,
+        on_peers: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
         self.store = store
@@ -117,8 +117,8 @@ class Engine:
         self._courier: Claimer | None = None
         self._borrower = borrower
         self._borrowing: Claimer | None = None
-        self._on_neighbours = on_neighbours
-        self.neighbours = Neighbours(self, self._neighbours_changed)
+        self._on_peers = on_peers
+        self.peers = Peers(self, self._peers_changed)
         counts_deaths = quarantine_deaths is not None and not commands_only
         self._ownership = Ownership(self, pulse or ThreadPulse(), pace.standby_seconds, counts_deaths=counts_deaths)
         self.owned = self._ownership.owned
@@ -204,7 +204,7 @@ class Engine:
         )
         self._borrowing.start()
         self._feed.listen(self._borrowing.hint)
-        self.neighbours.start()
+        self.peers.start()
 
     async def close(self) -> None:
         """Drain what runs, commit what is decided, give the shards back. Cancelled, it does without the rest."""
@@ -238,7 +238,7 @@ class Engine:
             await self.store.close()
 
     async def _stop_claiming(self, drain_seconds: float) -> None:
-        await self.neighbours.stop()
+        await self.peers.stop()
         claimers = self._claimer, self._courier, self._borrowing
         self._claimer = self._courier = self._borrowing = None
         await asyncio.gather(*(each.close(drain_seconds) for each in claimers if each is not None))
@@ -378,15 +378,15 @@ class Engine:
             if claimer is not None:
                 claimer.workers_changed()
 
-    def _neighbours_changed(self) -> None:
+    def _peers_changed(self) -> None:
         if self._borrowing is not None:
             self._borrowing.workers_changed()
-        self._on_neighbours()
+        self._on_peers()
 
     def taking(self, ways: Sequence[str]) -> str | None:
         """In which of these ways another node tells that its workers take a kind of work. None: none does, or this one
         owns nothing from where it could lend."""
-        return self.neighbours.taking(ways) if self.owned else None
+        return self.peers.taking(ways) if self.owned else None
 
     def lend(self, instance: str, loan: Loan) -> None:
         """Offer work of an instance, of this app or another, to the other nodes."""
@@ -394,7 +394,7 @@ class Engine:
         shard.lend(loan)
 
     @property
-    def has_neighbours(self) -> bool:
+    def has_peers(self) -> bool:
         return len(self._ownership.members) > 1
 
     def __repr__(self) -> str:

@@ -21,11 +21,11 @@ class Node(Protocol):
     store: EngineStore
 
     @property
-    def has_neighbours(self) -> bool:
+    def has_peers(self) -> bool:
         """Whether other nodes lived at the last beat."""
 
 
-class Neighbours:
+class Peers:
     """Looks while there are any; `changed` is called when they tell something else."""
 
     def __init__(self, node: Node, changed: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ class Neighbours:
         """What each takes, by node: those without workers are left out."""
         self._node = node
         self._changed = changed
-        self._rounds = Rounds("neighbours", self._round)
+        self._rounds = Rounds("peers", self._round)
 
     def start(self) -> None:
         self._rounds.start()
@@ -51,7 +51,7 @@ class Neighbours:
 
     async def _round(self) -> float:
         node = self._node
-        members = await node.store.members(node.app) if node.has_neighbours else []
+        members = await node.store.members(node.app) if node.has_peers else []
         takes = takes_of_others(members, node.owner)
         if takes != self.takes:
             self.takes = takes
@@ -59,7 +59,7 @@ class Neighbours:
         return LOOK_SECONDS
 
     def __repr__(self) -> str:
-        return f"<Neighbours: {len(self.takes)} with workers>"
+        return f"<Peers: {len(self.takes)} with workers>"
 
 
 def takes_of_others(members: Sequence[Member], owner: str) -> Mapping[str, frozenset[str]]:

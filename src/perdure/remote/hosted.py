@@ -297,7 +297,7 @@ class Hosted:
             announces=self._lifecycle,
             receiver=None if self._webhook is None else WebhookReceiver(self._webhook),
             borrower=Borrowing(app, self.dispatcher, partial(self._is_lacking, app)),
-            on_neighbours=partial(self._neighbours_changed, app),
+            on_peers=partial(self._peers_changed, app),
         )
         self._executors[app] = executor
         await engine.open()
@@ -307,7 +307,7 @@ class Hosted:
             self.dispatcher.relays += [Relay(app, codec, engine, self._loan_ended) for codec in codecs]
         return engine
 
-    def _neighbours_changed(self, app: str) -> None:
+    def _peers_changed(self, app: str) -> None:
         """The workers of other servers are others: what stood still may go on with the code that they have."""
         self.dispatcher.relays_changed()
         engine = self._engines.get(app)
@@ -317,7 +317,7 @@ class Hosted:
     def _is_lacking(self, app: str, take: str) -> bool:
         """Whether some other server of the app may have to lend such work."""
         engine = self._engines.get(app)
-        return engine is not None and engine.neighbours.lacking(take)
+        return engine is not None and engine.peers.lacking(take)
 
     def _loan_ended(self, token: str, why: Failure | None) -> None:
         """Another server is done with work that was lent to it, or gives it back."""
