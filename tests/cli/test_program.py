@@ -16,6 +16,14 @@ def test_help_names_every_command(shell):
     assert all(f"\n  {command} " in text for command in COMMANDS)
 
 
+def test_a_command_waits_for_the_import_of_no_other():
+    look = (
+        "import sys; from perdure.cli.program import program_for; program_for(['show', 'x']);"
+        "print(sorted(m for m in sys.modules if m in ('perdure.cli.looking', 'perdure.cli.serve', 'pydantic')))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", look], text=True) == "['perdure.cli.looking']\n"
+
+
 @pytest.mark.parametrize(
     "arguments, code, told",
     [
