@@ -9,7 +9,7 @@ from perdure.testing import clusters, probes, simulate
 from perdure.testing.cluster_mutants import CLUSTER_MUTANTS
 from perdure.testing.mutants import seeds_to_kill
 
-SEEDS = 4
+SEEDS = 2
 """As many as the quick suite has time for; `make ci` runs more, and those must have met every probe."""
 MUTANT_SEEDS_MAX = 40
 
