@@ -1,11 +1,12 @@
-"""An exception is for the task that runs some code, or the code has failed by it."""
+"""Tasks are cancelled for good; and an exception is for the task that runs some code, or the code has failed by it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from perdure.cancellation import is_for_task
+from perdure import cancellation
+from perdure.cancellation import cancel_and_wait, is_for_task
 
 
 async def judge(told: list[bool], code: Callable[[], Awaitable[None]]) -> None:
@@ -96,3 +97,57 @@ def test_a_coroutine_that_is_put_away_goes() -> None:
             await task
 
     asyncio.run(scenario())
+
+
+def test_a_task_that_loses_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `asyncio.wait_for` loses it before Python 3.12, in a loop that lives on errors."""
+    monkeypatch.setattr(cancellation, "AGAIN_SECONDS", 0.01)
+
+    async def loses() -> None:
+        for _ in range(3):
+            try:
+                await for_ever()
+            except asyncio.CancelledError:
+                pass  # because losing it is what this is about
+        await for_ever()
+
+    async def story() -> None:
+        losing, other = asyncio.create_task(loses()), asyncio.create_task(for_ever())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await cancel_and_wait(losing, other)
+        assert losing.cancelled()
+        assert other.cancelled()
+
+    asyncio.run(story())
+
+
+def test_nothing_to_cancel_is_nothing_to_wait_for() -> None:
+    async def story() -> None:
+        done = asyncio.create_task(asyncio.sleep(0))
+        await done
+        await cancel_and_wait(done)
+        await cancel_and_wait()
+
+    asyncio.run(story())
+
+
+def test_who_cancels_may_be_cancelled_itself() -> None:
+    async def story() -> None:
+        async def never_ends() -> None:
+            while not over.is_set():
+                try:
+                    await over.wait()
+                except asyncio.CancelledError:
+                    pass  # because losing it is what this is about
+
+        over = asyncio.Event()
+        task = asyncio.create_task(never_ends())
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await cancel_and_wait(task)
+        over.set()
+        await task
+
+    asyncio.run(story())

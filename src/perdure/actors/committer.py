@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from perdure.actors.docket import Docket, Taken
+from perdure.cancellation import cancel_and_wait
 from perdure.clock import SECOND, Clock
 from perdure.errors import Fenced, StoreError, StoreFull, StoreUnavailable
 from perdure.stores.contract import Append, Batch, Head, Lease, Outcome, Status, Store, Turn
@@ -69,8 +70,7 @@ class Committer:
         """End without committing anything more."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_and_wait(task)
 
     async def _run(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import StoreError, StoreUnavailable
 
 log = logging.getLogger("perdure")
@@ -40,8 +41,7 @@ class Rounds:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_and_wait(task)
 
     async def _run(self) -> None:
         now = asyncio.get_running_loop().time

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import StoreError
 
 LOOK_SECONDS = 2.0
@@ -44,10 +45,7 @@ class Loads(Generic[T]):
 
     async def stop(self) -> None:
         """Look no more."""
-        looking = list(self._looking.values())
-        for task in looking:
-            task.cancel()
-        await asyncio.gather(*looking, return_exceptions=True)
+        await cancel_and_wait(*self._looking.values())
 
     async def _look_at(self, app: str) -> T:
         found = await self._look(app)

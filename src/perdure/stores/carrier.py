@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import PerdureError
 
 PAUSE_SECONDS_MAX = 1.0
@@ -43,8 +44,7 @@ class Carrier:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._idle.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await cancel_and_wait(task)
         self._idle.set()
 
     async def _run(self) -> None:

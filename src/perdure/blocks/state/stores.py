@@ -11,6 +11,7 @@ from perdure.blocks.resources.records import Component
 from perdure.blocks.state.places import Place, place_of
 from perdure.blocks.state.prefixes import prefix_of
 from perdure.blocks.state.sweeping import Sweeper
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import InvalidArgument, StateStoreNotFound
 from perdure.stores.values.contract import StateStore
 from perdure.stores.values.opening import open_values
@@ -55,10 +56,7 @@ class StateStores:
 
     async def close(self) -> None:
         opening, self._opening = list(self._opening.values()), {}
-        for task in opening:
-            task.cancel()
-        if opening:
-            await asyncio.wait(opening)
+        await cancel_and_wait(*opening)
         opened, self._opened = list(self._opened.values()), {}
         for store, sweeper in opened:
             if sweeper is not None:

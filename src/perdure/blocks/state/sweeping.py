@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import PerdureError
 from perdure.stores.values.contract import SWEEP_ROWS, StateStore
 
@@ -28,8 +29,7 @@ class Sweeper:
     async def stop(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait({task})
+            await cancel_and_wait(task)
 
     async def _run(self) -> None:
         pause = self._seconds

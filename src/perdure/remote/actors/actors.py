@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from perdure.cancellation import cancel_and_wait
 from perdure.clock import Clock
 from perdure.codec import Payload
 from perdure.engine.operations import Operations
@@ -109,10 +110,7 @@ class AppActors:
         for leftover in list(self._leftovers.values()):
             leftover.cancel()
         tasks = [*self._tasks, *([self._putting] if self._putting is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel_and_wait(*tasks)
 
     @property
     def is_out(self) -> bool:

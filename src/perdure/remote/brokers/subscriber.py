@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from perdure.blocks.pubsub import Handle, SubscribeOptions
+from perdure.cancellation import cancel_and_wait
 from perdure.clock import Clock
 from perdure.engine.topic_lane import Lane
 from perdure.errors import StoreError
@@ -194,8 +195,7 @@ class _Reading:
     async def finish(self) -> None:
         """Read no more, and wait for what is being handled."""
         self._is_over = True
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await cancel_and_wait(self._task)
         await self._handling.finish()
 
     def abandon(self) -> None:

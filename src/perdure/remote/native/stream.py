@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable
 
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import NotAuthenticated, NotPermitted, PerdureError
 
 log = logging.getLogger("perdure")
@@ -48,8 +49,7 @@ class WorkStream:
     async def close(self) -> None:
         """Hang up."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_and_wait(self._task)
 
     async def _go(self) -> None:
         tries = 0

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from perdure.blocks.pubsub import Message, Subscription, Verdict
+from perdure.cancellation import cancel_and_wait
 from perdure.errors import PerdureError, ServerUnavailable
 from perdure.remote.cloudevents import write_event
 from perdure.remote.pubsub.bulk import BulkDelivery
@@ -46,8 +47,7 @@ class Deliveries:
         """Deliver no more."""
         self._port.close()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await cancel_and_wait(self._task)
         for place in list(self._open):
             self._end(place)
         while self._ending:

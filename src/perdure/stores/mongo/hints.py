@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 
+from perdure.cancellation import cancel_and_wait
 from perdure.stores.mongo.database import Database
 from perdure.stores.mongo.ownership import HINTS
 from perdure.stores.watchers import Watchers
@@ -62,8 +63,7 @@ class Hints:
         task, self._task = self._task, None
         if task is not None:
             self._is_closed = True
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_and_wait(task)
         self.tell()
 
     async def _listen(self) -> None:

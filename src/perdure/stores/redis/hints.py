@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
+from perdure.cancellation import cancel_and_wait
 from perdure.stores.watchers import Watchers
 
 PING_SECONDS = 20.0
@@ -47,9 +48,7 @@ class Hints:
 
     async def close(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_and_wait(*tasks)
         self.tell()
 
     async def _listen(self) -> None:
