@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from perdure.actors.message import Message
-from perdure.engine.standstill import has_to_queue, hold, hold_in_queue, is_held, obstacle_in
+from perdure.engine.standstill import has_to_queue, hold, hold_in_queue, is_held, obstacle_in, parts_suspension
 from perdure.history.actions import START_WAIT
 from perdure.history.events import (
     EventRaised,
@@ -47,6 +47,14 @@ def held(*kinds, head=RUNNING, is_asleep=False, is_retried=False, lacks_code=Fal
 def test_what_has_to_wait_in_which_state(state, waits, goes):
     assert not held(goes, **state)
     assert waits is None or held(waits, **state)
+
+
+@pytest.mark.parametrize("elsewhere", [None, "may_wait", "commands_only", "is_remote"])
+def test_a_suspension_is_parted_from_a_turn_that_runs_code_here_and_now(elsewhere):
+    asked = dict.fromkeys(("may_wait", "commands_only", "is_remote"), False)
+    if elsewhere is not None:
+        asked[elsewhere] = True
+    assert parts_suspension(**asked) is (elsewhere is None)
 
 
 def test_an_attempt_that_cannot_be_made_stalls_the_run_of_its_call():

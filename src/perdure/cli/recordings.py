@@ -6,13 +6,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from perdure.app import open_store
 from perdure.errors import InstanceNotFound, InvalidArgument
 from perdure.history.recording import Recording, decode_recording, encode_recording, recording_of
-from perdure.stores.contract import UNFINISHED, EngineStore, Head, Loaded, Query, Status, shard_number
+from perdure.paging import each_found
+from perdure.stores.contract import UNFINISHED, EngineStore, Loaded, Query, Status, shard_number
 
 T = TypeVar("T")
 LOOK_PAGE = 500
@@ -34,20 +36,15 @@ async def unfinished(store: EngineStore, app: str, name: str | None, sample: int
     """The ids of the app's unfinished instances; of a `sample`, at most so many for each name and version."""
     if app not in (apps := await store.apps()):
         raise InvalidArgument(f"the store holds no app {app!r}; there are: {', '.join(apps) or 'none'}")
-    found: list[Head] = []
-    cursor: str | None = None
-    while True:
-        page = await store.find(Query(app=app, name=name, status=UNFINISHED), cursor, LOOK_PAGE)
-        found.extend(page.heads)
-        cursor = page.cursor
-        if cursor is None:
-            chosen = sampled(
-                found,
-                lambda head: (head.name, head.version),
-                lambda head: (head.status == Status.PENDING, _hash(head.execution)),
-                sample,
-            )
-            return [head.id for head in chosen]
+    query = Query(app=app, name=name, status=UNFINISHED)
+    found = [head async for head in each_found(partial(store.find, query), LOOK_PAGE)]
+    chosen = sampled(
+        found,
+        lambda head: (head.name, head.version),
+        lambda head: (head.status == Status.PENDING, _hash(head.execution)),
+        sample,
+    )
+    return [head.id for head in chosen]
 
 
 async def load(store: EngineStore, app: str, ids: Sequence[str]) -> list[Recording]:

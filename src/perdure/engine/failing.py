@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -18,6 +19,7 @@ from perdure.history.alike import (
     rerun_id,
 )
 from perdure.history.events import Failure, RunCompleted, decode_segment
+from perdure.paging import each_found
 from perdure.stores.contract import Head, Query, Status
 
 READS_AT_ONCE = 16
@@ -41,15 +43,7 @@ def _query(node: Node, asked: FailureQuery, **conditions: object) -> Query:
 
 
 async def _found(node: Node, query: Query, limit: int) -> list[Head]:
-    heads: list[Head] = []
-    cursor: str | None = None
-    while len(heads) < limit:
-        page = await node.store.find(query, cursor, min(PAGE, limit - len(heads)))
-        heads += page.heads
-        cursor = page.cursor
-        if cursor is None:
-            break
-    return heads
+    return [head async for head in each_found(partial(node.store.find, query), PAGE, limit)]
 
 
 async def _reruns(node: Node, failed: list[Head]) -> dict[str, Head]:

@@ -30,6 +30,7 @@ from perdure.engine.standstill import (
     is_pressing,
     is_quarantined,
     obstacle_in,
+    parts_suspension,
 )
 from perdure.engine.tally import count_turn
 from perdure.engine.workflow_slots import WORKFLOW
@@ -340,8 +341,7 @@ class Instance:
         if (may_wait and self.rests) or self._awaits_start():
             return
         batch, rest = begun_first(self._mailbox.waiting, self.head), NONE
-        runs_code = not (may_wait or self._services.commands_only or self._services.executor.is_remote)
-        if len(batch) > 1 and runs_code:
+        if len(batch) > 1 and self._parts_suspension(may_wait=may_wait):
             batch, rest = suspended_apart(batch)
         self._begin(batch, rest)
         if self._put_off(batch, may_wait=may_wait):
@@ -352,6 +352,12 @@ class Instance:
             return
         self._accept(batch)
         self._decide(self._accepted)
+
+    def _parts_suspension(self, *, may_wait: bool) -> bool:
+        services = self._services
+        return parts_suspension(
+            may_wait=may_wait, commands_only=services.commands_only, is_remote=services.executor.is_remote
+        )
 
     def _begin(self, batch: list[Message], rest: list[Message]) -> None:
         """A turn is under way; the rest of what waits waits for the next one."""

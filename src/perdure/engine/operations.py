@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -60,6 +61,7 @@ from perdure.history.subscribing import SubscribeOptions
 from perdure.history.topic_state import TopicState
 from perdure.history.waiting import WaitState, wait_states
 from perdure.history.work import StartOptions
+from perdure.paging import each_found
 from perdure.stores.contract import FINISHED, Delivery, Head, Inspected, Mail, OpenCall, Query, Stream
 
 PURGE_BATCH = 200
@@ -406,14 +408,8 @@ class Operations:
         return count + await self.gazette.purge(self.engine.shard_of(id), [head], tells=tells)
 
     async def _children(self, id: str) -> list[Head]:
-        found: list[Head] = []
-        cursor: str | None = None
-        while True:
-            page = await self._store.find(Query(app=self.engine.app, parent=id), cursor, PURGE_BATCH)
-            found.extend(page.heads)
-            cursor = page.cursor
-            if cursor is None:
-                return found
+        query = Query(app=self.engine.app, parent=id)
+        return [head async for head in each_found(partial(self._store.find, query), PURGE_BATCH)]
 
     def __repr__(self) -> str:
         return f"<Operations of {self.engine!r}: {len(self.waiters)} instances waited for>"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 
+from perdure.paging import each_found
 from perdure.stores.contract import EngineStore, Head, Loaded, Query, shard_number
 
 PAGE = 200
@@ -16,14 +18,10 @@ async def unreferenced(store: EngineStore, names: set[str]) -> set[str]:
     """Those of `names` that no instance of any app refers to: in history, mail, open calls or custom status."""
     left = set(names)
     shards = {app: await store.shards(app) for app in await store.apps()}
-    cursor: str | None = None
-    while left:
-        page = await store.find(Query(kind=None), cursor, PAGE)
-        for head in page.heads:
-            for loaded in await store.load(_shard(shards[head.app], head), [head.id]):
-                left.difference_update(found.decode() for part in _parts(loaded) for found in _NAME.findall(part))
-        cursor = page.cursor
-        if cursor is None:
+    async for head in each_found(partial(store.find, Query(kind=None)), PAGE):
+        for loaded in await store.load(_shard(shards[head.app], head), [head.id]):
+            left.difference_update(found.decode() for part in _parts(loaded) for found in _NAME.findall(part))
+        if not left:
             break
     return left
 

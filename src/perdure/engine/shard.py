@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ from perdure.history.spread import Room as AttemptRoom
 from perdure.history.topic_log import has_left
 from perdure.history.topics import NAME, is_topic, partition_ids
 from perdure.history.work import Outcome, Stall
+from perdure.paging import each_found
 from perdure.stores.contract import (
     ENTITY,
     FINISHED,
@@ -499,15 +500,9 @@ class Shard:
 
     async def _count_begun(self) -> None:
         """What the last owner has begun has slots here."""
-        cursor: str | None = None
-        while True:
-            query = Query(app=self.lease.app, status=(Status.RUNNING,), shard=self.shard)
-            page = await self.store.find(query, cursor, RECOVER_PAGE)
-            for head in page.heads:
-                self.workflow_slots.occupy(self.shard, head)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        running = Query(app=self.lease.app, status=(Status.RUNNING,), shard=self.shard)
+        async for head in self._found(running):
+            self.workflow_slots.occupy(self.shard, head)
 
     async def _recover_calls(self, quarantined: frozenset[str]) -> None:
         """Run again what was in flight when the last owner died.
@@ -545,21 +540,14 @@ class Shard:
     async def _stalled(self, *, is_tried: bool = False) -> Stalled:
         """Who stands still: those to be tried again because their code is, or may be, another than the one that
         stalled."""
-        cursor: str | None = None
         curable: list[str] = []
         quarantined: list[str] = []
-        while True:
-            page = await self.store.find(
-                Query(app=self.lease.app, stalled=True, kind=None, shard=self.shard), cursor, 200
-            )
-            for head in page.heads:
-                if is_quarantined(head):
-                    quarantined.append(head.id)
-                elif head.stalled is not None and (is_tried or self._is_curable(head, head.stalled)):
-                    curable.append(head.id)
-            cursor = page.cursor
-            if cursor is None:
-                return Stalled(curable, frozenset(quarantined))
+        async for head in self._found(Query(app=self.lease.app, stalled=True, kind=None, shard=self.shard)):
+            if is_quarantined(head):
+                quarantined.append(head.id)
+            elif head.stalled is not None and (is_tried or self._is_curable(head, head.stalled)):
+                curable.append(head.id)
+        return Stalled(curable, frozenset(quarantined))
 
     def _is_curable(self, head: Head, stalled: Halt) -> bool:
         """Whether the code here is another than the one that stalled."""
@@ -579,16 +567,12 @@ class Shard:
 
     async def _rouse_topics(self) -> None:
         """Load those whose messages go to other nodes, because nobody here asks for them."""
-        asked = Query(app=self.lease.app, kind=ENTITY, name=NAME, shard=self.shard)
-        cursor: str | None = None
-        while True:
-            page = await self.store.find(asked, cursor, RECOVER_PAGE)
-            for head in page.heads:
-                if has_left(head.custom_status):
-                    self.host.visit(head.id, _rouse)
-            cursor = page.cursor
-            if cursor is None:
-                return
+        async for head in self._found(Query(app=self.lease.app, kind=ENTITY, name=NAME, shard=self.shard)):
+            if has_left(head.custom_status):
+                self.host.visit(head.id, _rouse)
+
+    def _found(self, query: Query) -> AsyncIterator[Head]:
+        return each_found(partial(self.store.find, query), RECOVER_PAGE)
 
     def __repr__(self) -> str:
         return f"<Shard {self.shard} of {self.lease.app}, epoch {self.lease.epoch}: {self.host!r}, {self.attempts!r}>"

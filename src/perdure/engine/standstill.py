@@ -48,6 +48,16 @@ def is_held(
     return is_asleep and kinds.isdisjoint(WAKING)
 
 
+def parts_suspension(*, may_wait: bool, commands_only: bool, is_remote: bool) -> bool:
+    """Whether a suspension has to wait for the end of a turn that takes what came before it.
+
+    Only where that turn runs code here and now. A turn that is put off, because it `may_wait` or its process takes
+    commands alone, would be taken up and put off for ever without the suspension; `is_remote` code keeps back itself
+    what came before one.
+    """
+    return not (may_wait or commands_only or is_remote)
+
+
 def is_pressing(event: Any) -> bool:
     """Whether an event is decided without code, so that it need not wait for a worker that may be gone."""
     return type(event) in (RunTerminated, RunSuspended) or (type(event) is TimerFired and event.number == TIMEOUT_WAIT)

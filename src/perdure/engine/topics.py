@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from perdure.actors.message import Message
 from perdure.engine.node import Node
@@ -14,6 +15,7 @@ from perdure.history.subscribing import SubscribeOptions
 from perdure.history.topic_log import EMPTY, Log, decode_log, decode_page, name_of, page_of, placed, position_of
 from perdure.history.topic_state import NOBODY_YET, Partition, TopicState, topic_states
 from perdure.history.topics import NAME, creation_of, mail_of, message_key, partition_ids, partition_of
+from perdure.paging import each_found
 from perdure.stores.contract import ENTITY, MAILBOX_MESSAGES_MAX, NOBODY, Delivery, Head, Mail, Query
 
 SEND_TRIES_MAX = 20
@@ -28,14 +30,8 @@ Event = MessagePublished | GroupJoined | GroupLeft
 
 async def partitions(node: Node) -> list[Partition]:
     """All partitions of the topics of an app, as the store has them."""
-    found: list[Partition] = []
-    cursor: str | None = None
-    while True:
-        page = await node.store.find(Query(app=node.app, kind=ENTITY, name=NAME), cursor, STATES_PAGE)
-        found += [await _partition(node, head) for head in page.heads]
-        cursor = page.cursor
-        if cursor is None:
-            return found
+    heads = each_found(partial(node.store.find, Query(app=node.app, kind=ENTITY, name=NAME)), STATES_PAGE)
+    return [await _partition(node, head) async for head in heads]
 
 
 async def _partition(node: Node, head: Head) -> Partition:

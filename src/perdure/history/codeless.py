@@ -73,7 +73,7 @@ def decide_fork(head: Head, waits: Mapping[int, Wait], at: int, events: Sequence
         if type(event) is SlotGranted:
             admit(draft, event)
         else:
-            draft.send(head.id, event, head.execution, head.generation)
+            draft.tell_itself(event)
     return draft
 
 

@@ -94,6 +94,10 @@ class Draft(msgspec.Struct):
         """Queue mail; its id is (run, sequence, index), so that a repeated turn sends the same. `app` None: the own."""
         self.mail.append(Mail(instance, self.next_key(), encode_event(event), self.at, execution, generation, app))
 
+    def tell_itself(self, event: Any) -> None:
+        """Queue mail to this very run: an answer, or an event, that is there already."""
+        self.send(self.head.id, event, self.head.execution, self.head.generation)
+
     def next_key(self) -> str:
         """An id for a message of this turn."""
         head = self.head

@@ -104,7 +104,7 @@ def request_lock(draft: Draft, action: RequestEntityLock) -> None:
     )
     if not locks:
         grant = EntityLockGranted(at=draft.at, section=action.section, number=action.number)
-        draft.send(head.id, grant, head.execution, head.generation)
+        draft.tell_itself(grant)
     elif fault_of_locks(locks) is None:
         request = msgspec.structs.replace(event, locks=locks, position=0, parent_instance=head.id)
         operate(draft, locks[0], request, head.execution, head.generation)

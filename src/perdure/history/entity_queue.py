@@ -11,6 +11,7 @@ from perdure.clock import LATEST
 from perdure.codec import Payload
 from perdure.history.accept import Arrival
 from perdure.history.actions import ClearReminder, CreateDetached, PublishMessage, SetReminder, SignalEntity
+from perdure.history.child_actions import detached
 from perdure.history.delayed import LOCK, clear_reminder, come_again, delay, operation_of, set_reminder
 from perdure.history.draft import Draft
 from perdure.history.entities import MODIFIED, answer_failure, fault_of, hashed, is_entity, operate
@@ -31,7 +32,6 @@ from perdure.history.events import (
     encode_event,
 )
 from perdure.history.published import answer_name
-from perdure.history.settle import detached
 from perdure.history.topics import message_of, publish
 from perdure.history.work import BatchResult
 from perdure.stores.contract import LOCKED, Published, Status, Wait, WaitKind

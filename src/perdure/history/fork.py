@@ -9,6 +9,7 @@ import msgspec
 
 from perdure.codec import Payload
 from perdure.history.actions import CallEntity, CreateChild
+from perdure.history.child_actions import create_child
 from perdure.history.delivery import turns, version_of
 from perdure.history.draft import Draft
 from perdure.history.entity_actions import call_entity, open_locks
@@ -35,7 +36,7 @@ from perdure.history.events import (
     TurnStarted,
     UpdateAnswered,
 )
-from perdure.history.settle import bound_run, create_child, open_call
+from perdure.history.settle import bound_run, open_call
 from perdure.stores.contract import ANSWERED, FINISHED, Status, Wait
 
 RERUNNABLE = (ActivityScheduled, TimerCreated, ChildCreated)
@@ -201,7 +202,7 @@ def adopt(draft: Draft, forked: RunForked) -> None:
     for event in still_open(forked.history):
         reopen(draft, event, is_answered=event.number in answered)
     for event in forked.arrivals:
-        draft.send(head.id, event, head.execution, head.generation)
+        draft.tell_itself(event)
 
 
 def reopen(draft: Draft, event: Any, *, is_answered: bool) -> None:

@@ -94,7 +94,7 @@ def _comes_again(event: Any) -> bool:
 
 def rewind(draft: Draft, events: Iterable[Any], asked: RunRewound) -> None:
     """The turn that takes a failed run back. It writes history anew, and opens again what that leaves open."""
-    found, head = rewound(events), draft.head
+    found = rewound(events)
     draft.erase = True
     draft.events = []
     draft.fields.update(status=Status.RUNNING, finished=None, stalled=None, suspended=None)
@@ -108,6 +108,6 @@ def rewind(draft: Draft, events: Iterable[Any], asked: RunRewound) -> None:
         else:
             reopen(draft, event, is_answered=event.number in answered)
     for event in found.arrivals:
-        draft.send(head.id, event, head.execution, head.generation)
+        draft.tell_itself(event)
     if found.history:  # because history begins with its start
         draft.events = [*found.history, TurnStarted(at=draft.at), asked]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from perdure.clock import LATEST
-from perdure.codec import Payload, encode
+from perdure.codec import Payload
 from perdure.history import traced
 from perdure.history.actions import (
     QUEUE_WAIT,
@@ -43,18 +43,11 @@ from perdure.history.actions import (
     UnlockEntity,
     WaitForEvent,
 )
+from perdure.history.child_actions import cancel_child, create_child, create_detached, tell_of_end
 from perdure.history.creation import (
-    Watcher,
-    child_id,
-    creation,
-    execution_of,
-    parent_call,
     parent_of,
-    pending_head,
-    watcher_of,
 )
 from perdure.history.draft import Draft
-from perdure.history.entities import is_entity
 from perdure.history.entity_actions import (
     call_entity,
     grant,
@@ -68,17 +61,10 @@ from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
     ActivityScheduled,
-    ChildCancelled,
-    ChildCompleted,
-    ChildCreated,
-    ChildFailed,
-    DetachedCreated,
     EntityLockGranted,
     EventRaised,
     EventSent,
     Failure,
-    InstanceEnded,
-    Parent,
     RunCancelRequested,
     RunCompleted,
     RunResumed,
@@ -91,17 +77,15 @@ from perdure.history.events import (
     UpdateRequested,
     encode_event,
 )
-from perdure.history.options import NO_OPTIONS, CallOptions, Label, app_of, encode_options, labelled, place_of
+from perdure.history.options import NO_OPTIONS, Label, encode_options, labelled, place_of
 from perdure.history.published import answer_name, encode_payload, state_name
 from perdure.history.topics import publish, publish_message
 from perdure.stores.contract import (
     ANSWERED,
     HELD,
     QUEUED,
-    Creation,
     Halt,
     Head,
-    Mail,
     Published,
     Status,
     Wait,
@@ -152,17 +136,10 @@ def finish(
     draft.fields.update(status=status, finished=draft.at, stalled=None, suspended=None)
     release_locks(draft)
     _close_all(draft, keep_calls)
-    if not draft.head.more:
-        return  # because who waits for it is written there
-    parent = parent_of(draft.head)
-    if parent is not None:
-        _tell_parent(draft, parent, status, output, failure)
-    watcher = watcher_of(draft.head)
-    if watcher is not None:
-        draft.send(watcher.instance, _ended(watcher, draft.head.id, draft.at, status))
+    tell_of_end(draft, draft.completed)
 
 
-def start_head(draft: Draft, event: RunStarted) -> None:
+def _start(draft: Draft, event: RunStarted) -> None:
     """The run's first turn: it is running from now on."""
     draft.fields["status"] = Status.RUNNING
     if event.trace is not None:
@@ -212,7 +189,7 @@ def _hasten(draft: Draft) -> None:
 
 
 _RECORD: dict[type, Callable[[Draft, Any], None]] = {
-    RunStarted: start_head,
+    RunStarted: _start,
     RunSuspended: _suspend,
     RunResumed: _resume,
 }
@@ -245,14 +222,9 @@ def _schedule_activity(draft: Draft, action: ScheduleActivity) -> None:
     )
     if action.denied is not None:
         draft.opened[action.number] = Wait(action.number, "activity", action.name, draft.at, state=ANSWERED)
-        _refuse(draft, ActivityFailed(at=draft.at, number=action.number, failure=action.denied))
+        draft.tell_itself(ActivityFailed(at=draft.at, number=action.number, failure=action.denied))
         return
     draft.opened[action.number] = open_call(draft.at, action, action.line)
-
-
-def _refuse(draft: Draft, answer: ActivityFailed | ChildFailed) -> None:
-    """The answer to a call that is not to be made, as mail to the run itself."""
-    draft.send(draft.head.id, answer, draft.head.execution, draft.head.generation)
 
 
 def open_call(at: int, asked: ScheduleActivity | ActivityScheduled, line: str | None = None) -> Wait:
@@ -268,11 +240,11 @@ def open_call(at: int, asked: ScheduleActivity | ActivityScheduled, line: str | 
         attempt=1,
         state=HELD if options is None or options.place is None else QUEUED,
         input=asked.input,
-        options=encode_options(labelled(options, label_of(asked))),
+        options=encode_options(labelled(options, _label_of(asked))),
     )
 
 
-def label_of(call: ScheduleActivity | ActivityScheduled) -> Label:
+def _label_of(call: ScheduleActivity | ActivityScheduled) -> Label:
     """What came with a call and is handed on with its attempts."""
     return Label(call.version, call.tags, call.key, call.trace, call.run_version, call.propagation or None)
 
@@ -282,142 +254,6 @@ def _cancel_activity(draft: Draft, action: CancelActivity) -> None:
         return  # because its answer came in the same turn, after the code gave it up
     draft.events.append(ActivityCancelled(at=draft.at, number=action.number))
     draft.closed.append(action.number)
-
-
-def create_child(draft: Draft, action: CreateChild) -> None:
-    head = draft.head
-    instance = action.instance or child_id(head, action.number)
-    draft.events.append(
-        ChildCreated(
-            at=draft.at,
-            number=action.number,
-            instance=instance,
-            name=action.name,
-            input=action.input,
-            version=action.version,
-            app=action.app,
-            tags=action.tags,
-            trace=action.trace,
-            retry_of=action.retry_of,
-            propagation=action.propagation,
-            timeout=action.timeout,
-            place=action.place,
-            router=action.router,
-        )
-    )
-    refused = _no_instance(instance) if is_entity(instance) else action.denied
-    if refused is not None:
-        # on nothing, because a termination would go to whatever has the id
-        draft.opened[action.number] = Wait(action.number, "child", action.name, draft.at, line=action.line)
-        _refuse(draft, ChildFailed(at=draft.at, number=action.number, failure=refused))
-        return
-    draft.opened[action.number] = Wait(
-        number=action.number,
-        kind="child",
-        name=action.name,
-        since=draft.at,
-        on=instance,
-        line=action.line,
-        options=None if action.app in (None, head.app) else encode_options(CallOptions(app=action.app)),
-    )
-    parent = Parent(
-        instance=head.id,
-        execution=head.execution,
-        generation=head.generation,
-        number=action.number,
-        name=head.name,
-        app=None if action.app in (None, head.app) else head.app,
-        turn=head.sequence,
-    )
-    started = RunStarted(
-        at=draft.at,
-        name=action.name,
-        input=action.input,
-        version=action.version,
-        execution=execution_of(head, action.number),
-        parent=parent,
-        trace=action.trace or traced.run_trace(draft.more),
-        tags=action.tags,
-        timeout=action.timeout,
-        place=action.place,
-        propagation=action.propagation or None,
-    )
-    taken = Failure(
-        type="InstanceExists",
-        message=f"instance {instance!r} exists and is not finished; give the child another id",
-        non_retryable=True,
-    )
-    refusal = Mail(
-        head.id,
-        f"{parent_call(parent)}.refused",
-        encode_event(ChildFailed(at=draft.at, number=action.number, failure=taken)),
-        draft.at,
-        head.execution,
-        head.generation,
-    )
-    new = pending_head(action.app or head.app, instance, started, draft.at)
-    draft.created.append(creation(new, started, f"{parent_call(parent)}.start", draft.at, refusal=refusal))
-
-
-def _cancel_child(draft: Draft, action: CancelChild) -> None:
-    if action.number in draft.answered:
-        return  # because its answer came in the same turn, after the code gave it up
-    wait = draft.waits.get(action.number)
-    draft.events.append(ChildCancelled(at=draft.at, number=action.number))
-    draft.closed.append(action.number)
-    if wait is not None and wait.on is not None:
-        event = RunCancelRequested(at=draft.at, reason=action.reason or "the parent no longer waits")
-        draft.send(wait.on, event, app=app_of(wait.options))
-
-
-def _create_detached(draft: Draft, action: CreateDetached) -> None:
-    head = draft.head
-    instance = action.instance or child_id(head, action.number)
-    draft.events.append(
-        DetachedCreated(
-            at=draft.at,
-            number=action.number,
-            instance=instance,
-            name=action.name,
-            input=action.input,
-            router=action.router,
-        )
-    )
-    if not is_entity(instance) and action.denied is None:
-        draft.created.append(detached(draft, msgspec.structs.replace(action, instance=instance)))
-
-
-def detached(draft: Draft, action: CreateDetached) -> Creation:
-    """The instance that the action asks for, under the id that it names."""
-    head, instance = draft.head, action.instance
-    started = RunStarted(
-        at=draft.at,
-        name=action.name,
-        input=action.input,
-        version=action.version,
-        execution=action.execution or execution_of(head, action.number),
-        scheduled=action.scheduled,
-        scheduled_nanos=action.scheduled_nanos,
-        trace=action.trace or traced.run_trace(draft.more),
-        tags=action.tags,
-        timeout=action.timeout,
-        place=action.place,
-    )
-    watcher = Watcher(head.id, action.watch) if action.watch is not None else None
-    new = pending_head(action.app or head.app, instance, started, draft.at, watcher=watcher)
-    refusal = _refusal(watcher, new, draft.at) if watcher is not None else None
-    key, unique = f"{started.execution}.start", action.watch is not None
-    return creation(new, started, key, draft.at, refusal=refusal, unique=unique)
-
-
-def _refusal(watcher: Watcher, head: Head, at: int) -> Mail:
-    event = _ended(watcher, head.id, at, None)
-    return Mail(watcher.instance, f"{head.execution}.refused", encode_event(event), at)
-
-
-def _ended(watcher: Watcher, instance: str, at: int, status: str | None) -> EventRaised:
-    data = encode(InstanceEnded(at=at, instance=instance, status=status))
-    return EventRaised(at=at, name=watcher.event, data=data)
 
 
 def _create_timer(draft: Draft, action: CreateTimer) -> None:
@@ -586,36 +422,12 @@ def _close_all(draft: Draft, keep_calls: bool) -> None:
             draft.closed.append(number)
 
 
-def _tell_parent(draft: Draft, parent: Parent, status: str, output: Payload | None, failure: Failure | None) -> None:
-    event: ChildCompleted | ChildFailed
-    if status == Status.COMPLETED:
-        event = ChildCompleted(at=draft.at, number=parent.number, result=output)
-    else:
-        type, ended = _ENDED[status]
-        fallback = Failure(type=type, message=f"child workflow {draft.head.id!r} {ended}")
-        event = ChildFailed(at=draft.at, number=parent.number, failure=failure or fallback)
-    draft.send(parent.instance, event, parent.execution, parent.generation, app=parent.app)
-
-
-def _no_instance(id: str) -> Failure:
-    message = f"the id {id!r} is an entity's; give the child one without @ in front"
-    return Failure(type="InvalidInstanceId", message=message, non_retryable=True)
-
-
-_ENDED: dict[str, tuple[str, str]] = {
-    Status.FAILED: ("WorkflowFailed", "failed"),
-    Status.CANCELED: ("WorkflowCancelled", "was cancelled"),
-    Status.TERMINATED: ("WorkflowTerminated", "was terminated"),
-}
-"""What a parent is told of a child that left no failure: the error's class as its type, and the end in words."""
-
-
 _SETTLE: dict[type, Callable[[Draft, Any], None]] = {
     ScheduleActivity: _schedule_activity,
     CancelActivity: _cancel_activity,
     CreateChild: create_child,
-    CancelChild: _cancel_child,
-    CreateDetached: _create_detached,
+    CancelChild: cancel_child,
+    CreateDetached: create_detached,
     CreateTimer: _create_timer,
     CancelTimer: _cancel_timer,
     WaitForEvent: _wait_for_event,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import _get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from perdure.clock import Clock, SystemClock, forks
@@ -18,6 +19,7 @@ from perdure.history.queued import QueueState
 from perdure.history.state import Explanation, Survey
 from perdure.history.topic_state import TopicState
 from perdure.history.work import StartOptions
+from perdure.paging import each_found
 from perdure.sdk.batch import on_each
 from perdure.sdk.filters import FILTERS, micros, query_of, some_text
 from perdure.sdk.gateway import Gateway
@@ -130,16 +132,8 @@ class Client:
         )
         if limit is not None:
             checked_count("limit", limit, 0)
-        cursor: str | None = None
-        left = limit if limit is not None else -1
-        while left != 0:
-            page = LIST_PAGE if left < 0 else min(LIST_PAGE, left)
-            states, cursor = await self.gateway.find(query, cursor, page)
-            for state in states:
-                yield shown(state)
-            left -= len(states)
-            if cursor is None:
-                return
+        async for state in each_found(partial(self.gateway.find, query), LIST_PAGE, limit):
+            yield shown(state)
 
     async def explain_all(self, *, limit: int = SURVEY_LIMIT, cursor: str | None = None, **filters: Any) -> Survey:
         """The unfinished instances that `list` would give, grouped by why they are not finished.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Generic, Literal, ParamSpec
 
 import msgspec
@@ -23,6 +24,7 @@ from perdure.errors import (
 from perdure.history.events import EventRaised, RunTerminated
 from perdure.history.state import InstanceState
 from perdure.history.work import StartOptions
+from perdure.paging import each_found
 from perdure.scheduler import schedule as core
 from perdure.scheduler.schedule import Kept, Overlap, Spec
 from perdure.scheduler.ticks import count
@@ -282,19 +284,14 @@ async def make_declared(client: Client, declared: dict[str, Spec]) -> None:
 async def listed(client: Client) -> AsyncIterator[ScheduleState]:
     """The schedules, newest first. One that cannot be read here is left out, and the log says so."""
     query = Query(kind=KIND, name=NAME, status=(Status.PENDING, Status.RUNNING))
-    cursor: str | None = None
-    while True:
-        found, cursor = await client.gateway.find(query, cursor, LIST_PAGE)
-        for state in found:
-            id = state.id.removeprefix(INSTANCE)
-            try:
-                yield await Schedule(client, id).describe()
-            except ScheduleNotFound:
-                continue  # because it was deleted meanwhile
-            except NotDecodable as error:  # because it is no harm to the others
-                log.warning("schedule %s is left out of the list: %s", id, error)
-        if cursor is None:
-            return
+    async for state in each_found(partial(client.gateway.find, query), LIST_PAGE):
+        id = state.id.removeprefix(INSTANCE)
+        try:
+            yield await Schedule(client, id).describe()
+        except ScheduleNotFound:
+            continue  # because it was deleted meanwhile
+        except NotDecodable as error:  # because it is no harm to the others
+            log.warning("schedule %s is left out of the list: %s", id, error)
 
 
 async def _put(client: Client, id: str, spec: Spec, *, replaces: bool) -> Schedule:

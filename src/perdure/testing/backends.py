@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from perdure.history.entities import is_entity
+from perdure.paging import each_found
 from perdure.stores.contract import EngineStore, Head, Query
 from perdure.stores.memory import MemoryStore
 from perdure.stores.sql.runner import InlineRunner
@@ -137,11 +139,8 @@ def every_run(store: EngineStore) -> list[Head]:
 
 def every_head(store: EngineStore) -> list[Head]:
     """The heads of all instances."""
-    heads: list[Head] = []
-    cursor: str | None = None
-    while True:
-        page = immediately(store.find(Query(kind=None), cursor, 200))
-        heads.extend(page.heads)
-        cursor = page.cursor
-        if cursor is None:
-            return heads
+
+    async def found() -> list[Head]:
+        return [head async for head in each_found(partial(store.find, Query(kind=None)), 200)]
+
+    return immediately(found())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -16,6 +17,7 @@ from perdure.errors import ActorFailed, ActorReentered, InvalidArgument, ServerU
 from perdure.history.events import UpdateAnswered
 from perdure.history.state import Standing
 from perdure.history.work import Batch, BatchResult, Stall
+from perdure.paging import each_found
 from perdure.remote.actors.host import Answer, Host, HostGone, Hosting, Invocation, actor_of, entity_of
 from perdure.remote.actors.memory import Asked, Change, Memory, Reminder, Value, memory_of
 from perdure.remote.actors.operations import Asking, Forget, Method, Remind, write_operation
@@ -175,16 +177,11 @@ class AppActors:
             kept = await self._memory(entity_of(type, id))
             return [(id, name, reminder) for name, reminder in kept.reminders.items()]
         found: list[tuple[str, str, Reminder]] = []
-        entities, cursor, looked = (await self._operations()).entities, None, 0
+        entities = (await self._operations()).entities
         prefix = entity_of(type, "1")[:-1]
-        while looked < LIST_MAX:
-            page, cursor = await entities.find(prefix, cursor, _PAGE)
-            looked += len(page)
-            for state in page:
-                kept = memory_of(state.state)
-                found += [(actor_of(state.id)[1], name, reminder) for name, reminder in kept.reminders.items()]
-            if cursor is None:
-                break
+        async for state in each_found(partial(entities.find, prefix), _PAGE, LIST_MAX):
+            kept = memory_of(state.state)
+            found += [(actor_of(state.id)[1], name, reminder) for name, reminder in kept.reminders.items()]
         return found
 
     def time(self, type: str, id: str, asked: Asked) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -10,6 +11,7 @@ from perdure.engine.operations import Operations
 from perdure.errors import InstanceNotFinished, InstanceNotFound, InvalidArgument
 from perdure.history.entities import is_entity
 from perdure.history.events import RunTerminated
+from perdure.paging import each_found
 from perdure.remote.hosted import Hosted
 from perdure.remote.requests import Purge, Selection, Terminate, TerminateBatch
 from perdure.remote.rpc.caller import Caller
@@ -72,12 +74,11 @@ class Removal:
             await operations.outcome(id, None, END_SECONDS)
         except InstanceNotFound:
             return 0
-        count, cursor = 0, None
-        while is_recursive:
-            children, cursor = await operations.find(Query(parent=id), cursor, PAGE_MAX)
-            for child in children:
-                count += await self._purge_one(operations, child.id, Purge(recursive=True, forced=True))
-            is_recursive = cursor is not None
+        if not is_recursive:
+            return 0
+        count = 0
+        async for child in each_found(partial(operations.find, Query(parent=id)), PAGE_MAX):
+            count += await self._purge_one(operations, child.id, Purge(recursive=True, forced=True))
         return count
 
     async def _terminate(self, operations: Operations, id: str, asked: Terminate) -> None:
@@ -89,15 +90,12 @@ class Removal:
         now = asyncio.get_running_loop().time
         ends = now() + asked.seconds_max if asked.seconds_max is not None else None
         each = msgspec.structs.replace(asked, instances=(), selection=None)
-        count, cursor = 0, None
-        while True:
-            states, cursor = await page_of(operations, chosen, cursor, PAGE_MAX)
-            for state in states:
-                if ends is not None and now() > ends:
-                    return count, False
-                count += await self._purge_one(operations, state.id, each)
-            if cursor is None:
-                return count, True
+        count = 0
+        async for state in each_found(partial(page_of, operations, chosen), PAGE_MAX):
+            if ends is not None and now() > ends:
+                return count, False
+            count += await self._purge_one(operations, state.id, each)
+        return count, True
 
 
 def _check_batch(count: int) -> None:

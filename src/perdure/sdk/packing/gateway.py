@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,6 +34,7 @@ from perdure.history.subscribing import SubscribeOptions
 from perdure.history.topic_state import TopicState
 from perdure.history.waiting import WaitState
 from perdure.history.work import StartOptions
+from perdure.paging import each_found
 from perdure.sdk.gateway import Gateway
 from perdure.sdk.packing.packer import Packer
 from perdure.stores.contract import Query, Status, Stream
@@ -167,14 +169,7 @@ class PackingGateway:
     async def _found(self, query: Query, asked: FailureQuery) -> list[InstanceState]:
         """The newest that a query selects."""
         limit = min(asked.limit, FAILURES_LOOKED_MAX)
-        states: list[InstanceState] = []
-        cursor: str | None = None
-        while len(states) < limit:
-            page, cursor = await self._inner.find(query, cursor, min(PAGE, limit - len(states)))
-            states += page
-            if cursor is None:
-                break
-        return states
+        return [state async for state in each_found(partial(self._inner.find, query), PAGE, limit)]
 
     async def _failed(self, state: InstanceState, gate: asyncio.Semaphore) -> Failed:
         async with gate:

@@ -76,7 +76,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     shard: int | None = None
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(NamedTuple):
     """Instances, in the order of the query; `cursor` continues, None when there are no more."""
 
     heads: list[Head]
