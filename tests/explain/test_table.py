@@ -207,6 +207,21 @@ def test_a_command_for_another_app_names_it() -> None:
     assert explanation([step], "other").command == "perdure raise i 'go on'"
 
 
+@pytest.mark.parametrize(
+    "options, command",
+    [
+        (b'{"type":"bool","value":"false"}', "perdure raise i paid false"),
+        (b'{"type":"Payment"}', "perdure raise i paid '<Payment as JSON>'"),
+        (b'{"of": "tomorrow"}', "perdure raise i paid"),
+        (None, "perdure raise i paid"),
+    ],
+)
+def test_a_command_brings_what_the_wait_takes(options: bytes | None, command: str) -> None:
+    head = Head("i", "shop", "wf", Status.RUNNING, "e", 1, 1, 1, 1)
+    sight = Sight(head=head, scene=Scene(now=2), waits=[Wait(-10, WaitKind.EVENT, "paid", 1, options=options)])
+    assert explanation([Step(sight, find(sight))], "shop").command == command
+
+
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])
 def test_nobody_is_told_to_steer_an_entity_as_if_it_were_a_workflow(status: Status) -> None:
     head = Head("@counter@a", "shop", "counter", status, "e", 1, 1, 1, 1, kind=ENTITY)

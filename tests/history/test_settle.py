@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from perdure import errors
-from perdure.codec import encode
+from perdure.codec import Example, encode
 from perdure.history.actions import (
     START_WAIT,
     TIMEOUT_WAIT,
@@ -39,7 +39,7 @@ from perdure.history.events import (
     TurnStarted,
     decode_event,
 )
-from perdure.history.options import CallOptions, RetryPolicy, decode_options
+from perdure.history.options import CallOptions, RetryPolicy, decode_options, example_in
 from perdure.history.settle import settle
 from perdure.stores.contract import ANSWERED, Head, Status, Wait
 
@@ -94,8 +94,14 @@ def test_taking_back_is_recorded_and_closes():
 def test_a_timer_is_due_and_a_wait_for_an_event_is_only_a_row():
     draft = turn(CreateTimer(number=1, due=9, due_nanos=7), WaitForEvent(number=-10, name="go", line="l"))
     assert draft.opened[1].due == 9
-    assert draft.opened[-10].kind == "event"
+    assert (draft.opened[-10].kind, draft.opened[-10].options) == ("event", None)
     assert names(draft) == ["TurnStarted", "TimerCreated"]
+
+
+def test_the_row_of_a_wait_for_an_event_shows_what_data_the_code_takes():
+    example = Example("bool", "false")
+    draft = turn(WaitForEvent(number=-10, name="go", example=example))
+    assert example_in(draft.opened[-10].options) == example
 
 
 def test_a_child_is_created_with_its_parent_and_a_refusal():
