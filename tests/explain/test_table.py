@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perdure.engine.diagnosis.causes import CAUSES, OTHER, Cause, cause_of
+from perdure.engine.diagnosis.causes import CAUSES, OTHER, Cause, cause_of, counted_reason
 from perdure.engine.diagnosis.findings import find
 from perdure.engine.diagnosis.near import likeness_of, near_miss
 from perdure.engine.diagnosis.sentences import Step, explanation
@@ -65,6 +65,8 @@ def test_a_row_has_a_test_that_creates_it(cause: str) -> None:
 
 def test_a_stall_of_a_reason_that_is_unknown_has_a_row() -> None:
     assert cause_of("stalled:of-tomorrow").id == OTHER
+    assert counted_reason("of-tomorrow") == "other"
+    assert counted_reason("non-determinism") == "non-determinism"
     with pytest.raises(KeyError):
         cause_of("of-tomorrow")
 

@@ -771,3 +771,8 @@ def cause_of(id: str) -> Cause:
     if found is None:
         raise KeyError(id)
     return found
+
+
+def counted_reason(reason: str) -> str:
+    """The reason of a stall as it is counted: that of its row, because workers may write any text as theirs."""
+    return cause_of(STALLED + reason).id.removeprefix(STALLED)
