@@ -90,6 +90,23 @@ async def count(n: {type}):
         place.does(command, "c")
 
 
+def test_an_event_that_brought_what_its_type_does_not_take(place: Place) -> None:
+    code = """
+@app.workflow
+async def asking():
+    return await wait_for_event("approved", {type})
+"""
+    with place.running(code.format(type="bool")):
+        place.begin("asking", id="a")
+        place.told("a", "event")
+        place.shell("perdure raise a approved '\"yes\"'")
+        told = place.told("a", "stalled:payload-not-decodable")
+        assert "Expected `bool`, got `str`" in told.sentence
+    place.shell(place.command("a"))
+    with place.running(code.format(type="bool | str")):
+        assert place.ends("a").output == "yes"
+
+
 def test_a_payload_that_is_too_large(place: Place) -> None:
     code = """
 @app.activity

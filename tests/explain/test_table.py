@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perdure.engine.diagnosis.causes import CAUSES, OTHER, Cause, cause_of
+from perdure.engine.diagnosis.causes import CAUSES, OTHER, Cause, cause_of, counted_reason
 from perdure.engine.diagnosis.findings import find
 from perdure.engine.diagnosis.near import likeness_of, near_miss
 from perdure.engine.diagnosis.sentences import Step, explanation
@@ -65,6 +65,8 @@ def test_a_row_has_a_test_that_creates_it(cause: str) -> None:
 
 def test_a_stall_of_a_reason_that_is_unknown_has_a_row() -> None:
     assert cause_of("stalled:of-tomorrow").id == OTHER
+    assert counted_reason("of-tomorrow") == "other"
+    assert counted_reason("non-determinism") == "non-determinism"
     with pytest.raises(KeyError):
         cause_of("of-tomorrow")
 
@@ -205,6 +207,21 @@ def test_a_command_for_another_app_names_it() -> None:
     step = Step(sight, find(sight))
     assert explanation([step], "shop").command == "perdure raise --app other i 'go on'"
     assert explanation([step], "other").command == "perdure raise i 'go on'"
+
+
+@pytest.mark.parametrize(
+    "options, command",
+    [
+        (b'{"type":"bool","value":"false"}', "perdure raise i paid false"),
+        (b'{"type":"Payment"}', "perdure raise i paid '<Payment as JSON>'"),
+        (b'{"of": "tomorrow"}', "perdure raise i paid"),
+        (None, "perdure raise i paid"),
+    ],
+)
+def test_a_command_brings_what_the_wait_takes(options: bytes | None, command: str) -> None:
+    head = Head("i", "shop", "wf", Status.RUNNING, "e", 1, 1, 1, 1)
+    sight = Sight(head=head, scene=Scene(now=2), waits=[Wait(-10, WaitKind.EVENT, "paid", 1, options=options)])
+    assert explanation([Step(sight, find(sight))], "shop").command == command
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.RUNNING])

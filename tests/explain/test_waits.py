@@ -66,6 +66,58 @@ async def impatient() -> str:
         assert told.next.startswith("a timer of it goes off at 20")
 
 
+TYPED = """
+from dataclasses import dataclass
+from pydantic import BaseModel
+
+@dataclass
+class Payment:
+    cents: int
+    by: str
+    note: str = ""
+
+class Letter(BaseModel):
+    text: str
+
+paid = perdure.ExternalEvent("paid", Payment)
+
+@app.workflow
+async def order():
+    return (await wait_for_event(paid)).cents
+
+@app.workflow
+async def asking():
+    return await wait_for_event("approved", bool)
+
+@app.workflow
+async def reading():
+    return (await wait_for_event("read", Letter)).text
+"""
+
+
+@pytest.mark.long
+def test_an_event_whose_data_has_a_type(place: Place) -> None:
+    with place.running(TYPED):
+        place.begin("order", id="o")
+        told = place.moves("o", "event", r"^order o waits for the event 'paid' of type Payment that nobody has sent")
+        assert told.command == """perdure raise o paid '{"cents":0,"by":""}'"""
+        assert place.state("o").output == 0
+        place.begin("asking", id="a")
+        assert place.told("a", "event").command == "perdure raise a approved false"
+
+
+@pytest.mark.long
+def test_an_event_whose_data_nobody_can_make_up_is_refused_before_it_is_sent(place: Place) -> None:
+    with place.running(TYPED):
+        place.begin("reading", id="r")
+        told = place.told("r", "event")
+        assert told.command == "perdure raise r read '<Letter as JSON>'"
+        place.printed("raise", "r", "read", "<Letter as JSON>", code=2)
+        assert place.told("r", "event") == told
+        place.shell("""perdure raise r read '{"text": "well"}'""")
+        assert place.ends("r").output == "well"
+
+
 AGENT = """
 from pydantic_ai import Agent
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from perdure.codec import encode
+from perdure.codec import Example, encode
 from perdure.history.actions import (
     START_WAIT,
     TIMEOUT_WAIT,
@@ -37,7 +37,7 @@ from perdure.history.events import (
     TurnStarted,
     decode_event,
 )
-from perdure.history.options import CallOptions, RetryPolicy, decode_options
+from perdure.history.options import CallOptions, RetryPolicy, decode_options, example_in
 from perdure.history.settle import settle
 from perdure.stores.contract import ANSWERED, Head, Status, Wait
 
@@ -92,8 +92,14 @@ def test_taking_back_is_recorded_and_closes():
 def test_a_timer_is_due_and_a_wait_for_an_event_is_only_a_row():
     draft = turn(CreateTimer(number=1, due=9, due_nanos=7), WaitForEvent(number=-10, name="go", line="l"))
     assert draft.opened[1].due == 9
-    assert draft.opened[-10].kind == "event"
+    assert (draft.opened[-10].kind, draft.opened[-10].options) == ("event", None)
     assert names(draft) == ["TurnStarted", "TimerCreated"]
+
+
+def test_the_row_of_a_wait_for_an_event_shows_what_data_the_code_takes():
+    example = Example("bool", "false")
+    draft = turn(WaitForEvent(number=-10, name="go", example=example))
+    assert example_in(draft.opened[-10].options) == example
 
 
 def test_the_same_turn_decided_twice_sends_and_creates_the_same():

@@ -2,6 +2,7 @@
 
 from perdure.codec.blobs import Blobs, Directory, Objects
 from perdure.codec.chain import Codec
+from perdure.codec.examples import Example, example_of
 from perdure.codec.keys import KeyRing, Keys
 from perdure.codec.persons import PersonalKeys
 from perdure.codec.secret import Secret
@@ -38,6 +39,7 @@ __all__ = [
     "Codec",
     "Confidential",
     "Directory",
+    "Example",
     "KeyRing",
     "Keys",
     "Objects",
@@ -51,6 +53,7 @@ __all__ = [
     "decode_json",
     "encode",
     "encode_arguments",
+    "example_of",
     "is_packed",
     "readable",
 ]

@@ -387,9 +387,12 @@ class Shard:
         self.host.drop(actor)
 
     def stalled(self, head: Head, stall: Stall) -> None:
-        self.counts[f"stalled:{stall.reason}"] += 1
+        from perdure.engine.diagnosis.causes import counted_reason  # because most nodes never see a stall
+
+        reason = counted_reason(stall.reason)
+        self.counts[f"stalled:{reason}"] += 1
         if self.metrics is not None:
-            self.metrics.workflow(head.name).stalls[stall.reason] += 1
+            self.metrics.workflow(head.name).stalls[reason] += 1
         about = {"app": head.app, "instance": head.id, "run": head.generation, "workflow": head.name}
         log.warning("%s %s stands still: %s: %s", head.name, head.id, stall.reason, stall.description, extra=about)
 

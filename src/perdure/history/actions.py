@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from perdure.codec import Payload
+from perdure.codec import Example, Payload
 from perdure.history.events import AnyEvent, Failure, Router, TimerOrigin
 from perdure.history.options import NO_OPTIONS, CallOptions, Place, Trace
 
@@ -101,10 +101,11 @@ class CancelTimer(Action, frozen=True):
 
 
 class WaitForEvent(Action, frozen=True):
-    """Only a wait row: history needs no event for it."""
+    """Only a wait row: history needs no event for it. `example` is of the data that the code takes; None: any."""
 
     name: str
     until: int | None = None
+    example: Example | None = None
 
 
 class StopWaiting(Action, frozen=True):

@@ -3,6 +3,8 @@
 
 import msgspec
 
+from perdure.codec import Example
+
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """How often and when a failed attempt is made again. Times in seconds; None: no bound."""
@@ -77,6 +79,7 @@ NO_LABEL = Label()
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(CallOptions)
+_example_decoder = msgspec.json.Decoder(Example)
 
 
 def labelled(options: CallOptions | None, label: Label) -> CallOptions | None:
@@ -94,6 +97,16 @@ def encode_options(options: CallOptions | None) -> bytes | None:
 def decode_options(data: bytes | None) -> CallOptions:
     """The options of a wait's row."""
     return NO_OPTIONS if data is None else _decoder.decode(data)
+
+
+def encode_example(example: Example | None) -> bytes | None:
+    """What the data of an event looks like as JSON, for the row of a wait for it."""
+    return None if example is None else _encoder.encode(example)
+
+
+def example_in(data: bytes | None) -> Example | None:
+    """What the data of an event looks like by the row of a wait for it."""
+    return None if data is None else _example_decoder.decode(data)
 
 
 def app_of(data: bytes | None) -> str | None:

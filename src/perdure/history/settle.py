@@ -77,7 +77,14 @@ from perdure.history.events import (
     UpdateRequested,
     encode_event,
 )
-from perdure.history.options import NO_OPTIONS, Label, encode_options, labelled, place_of
+from perdure.history.options import (
+    NO_OPTIONS,
+    Label,
+    encode_example,
+    encode_options,
+    labelled,
+    place_of,
+)
 from perdure.history.published import answer_name, encode_payload, state_name
 from perdure.history.topics import publish, publish_message
 from perdure.stores.contract import (
@@ -286,7 +293,14 @@ def _cancel_timer(draft: Draft, action: CancelTimer) -> None:
 
 
 def _wait_for_event(draft: Draft, action: WaitForEvent) -> None:
-    wait = Wait(number=action.number, kind="event", name=action.name, since=draft.at, line=action.line)
+    wait = Wait(
+        number=action.number,
+        kind="event",
+        name=action.name,
+        since=draft.at,
+        line=action.line,
+        options=encode_example(action.example),
+    )
     if action.number in draft.waits:
         draft.changed.append(wait)  # because code that was changed meanwhile may listen for the first time only now
     else:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar, overload
 
 from perdure.clock import to_datetime
-from perdure.codec import Payload, Writer, decode
+from perdure.codec import Payload, Writer, decode, example_of
 from perdure.errors import InvalidArgument, OnlyInWorkflow
 from perdure.history.actions import SendEvent
 from perdure.history.work import Attempt, Outlet
@@ -62,7 +62,7 @@ async def wait_for_event(name: str | ExternalEvent[Any], type: Any = Any) -> Any
     """
     run = require_run("wait_for_event")
     expected = name.data_type if isinstance(name, ExternalEvent) else type
-    heard = await run.next_event(name_of(name, "an event's name"), calling_line())
+    heard = await run.next_event(name_of(name, "an event's name"), calling_line(), example_of(expected))
     return run.decode(heard, expected)
 
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from perdure.clock import LATEST, SECOND
-from perdure.codec import PLAIN, Payload, Writer, decode
+from perdure.codec import PLAIN, Example, Payload, Writer, decode
 from perdure.errors import NotDecodable, NotSupportedByServer, OnlyInWorkflow, PayloadTooLarge, PerdureError
 from perdure.history.actions import (
     FIRST_EVENT_WAIT,
@@ -334,8 +334,11 @@ class Run:
         """Record an action that nothing answers."""
         self._actions[action.number] = action
 
-    async def next_event(self, name: str, line: str | None) -> Payload | None:
-        """The data of the next external event called `name`, oldest first; waits if none is there yet."""
+    async def next_event(self, name: str, line: str | None, example: Example | None = None) -> Payload | None:
+        """The data of the next external event called `name`, oldest first; waits if none is there yet.
+
+        `example` is of such data, for who is to send it.
+        """
         if self._sealed:
             self._refuse()
         if self.is_over:
@@ -348,7 +351,7 @@ class Run:
         self._event_wait -= 1
         future = Future(self._loop)
         inbox.listen(name, number, future)
-        self._actions[number] = WaitForEvent(number=number, name=name, line=line)
+        self._actions[number] = WaitForEvent(number=number, name=name, line=line, example=example)
         try:
             heard: EventRaised = await future
         except asyncio.CancelledError:

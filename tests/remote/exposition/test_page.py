@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from perdure import App, Queue, Retry, continue_as_new, wait_for_event
 from perdure.errors import InstanceNotFound, NotOpen
+from perdure.history.work import Stall
 from perdure.remote.exposition.families import FAMILIES, Kind, sample_names
 from perdure.remote.http import HttpListener
+from perdure.sdk.worker import LiveRun
 from perdure.telemetry.metrics import ASIDE_MAX, NAMES_MAX, OTHER, Histogram, Metrics
 from tests.remote.exposition.scrapes import OPENMETRICS, Scrape, scrape
 
@@ -228,6 +231,27 @@ def test_it_moves(run, url, act, name, labels, expected):
             return found.value(name, app_id="shop", **labels), found.value(name, app_id="other")
 
     assert run(scenario) == (expected, 0)
+
+
+def test_reasons_of_stalls_that_a_worker_makes_up_are_counted_together(run, url, monkeypatch):
+    numbers = itertools.count()
+    monkeypatch.setattr(LiveRun, "_stall", lambda *_: Stall(f"stranger {next(numbers)}", "of another SDK"))
+
+    async def act(app: App) -> None:
+        for id in ("first", "second"):
+            handle = await started(app, "stalls", id=id)
+            while (await handle.state()).stalled is None:
+                await asyncio.sleep(0.005)
+
+    async def scenario() -> Scrape:
+        async with scraped(url, act) as place:
+            return await scrape(place)
+
+    found = run(scenario)
+    reasons = {has["reason"] for name, has, _ in found.samples() if name == "perdure_workflow_stalls_total"}
+    assert reasons == {"other"}
+    assert found.value("perdure_workflow_stalls_total", workflow_name="stalls") == 2
+    assert next(numbers) == 2
 
 
 def test_messages_of_topics_are_counted_by_group_and_what_is_left_is_told(run, url):

@@ -14,24 +14,26 @@ NOTHING = "nothing"
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A command of `perdure`: its verb, the facts that are its arguments, its options, and whether it always names the
-    app, which others do for an app that is not the caller's alone."""
+    """A command of `perdure`: its verb, the facts that are its arguments, one more that a case may have, its options,
+    and whether it always names the app, which others do for an app that is not the caller's alone."""
 
     verb: tuple[str, ...]
     arguments: tuple[str, ...] = ("id",)
+    last: str | None = None
     options: tuple[str, ...] = ()
     names_app: bool = False
 
     def __str__(self) -> str:
         app = ("--app", "APP") if self.names_app else ()
-        return " ".join(("perdure", *self.verb, *app, *self.options, *(name.upper() for name in self.arguments)))
+        last = (f"[{self.last.upper()}]",) if self.last is not None else ()
+        return " ".join(("perdure", *self.verb, *app, *self.options, *map(str.upper, self.arguments), *last))
 
 
 RESUME = Command(("resume",))
 RETRY = Command(("resume",), options=("--now",))
 CANCEL = Command(("cancel",))
 TERMINATE = Command(("terminate",))
-RAISE = Command(("raise",), ("id", "event_name"))
+RAISE = Command(("raise",), ("id", "event_name"), last="data")
 DENY = Command(("raise",), ("id", "event_name", "denial"))
 WORKER = Command(("worker",), (), names_app=True)
 STEERING = (RETRY, CANCEL, TERMINATE, RAISE, DENY)
@@ -296,7 +298,8 @@ _WAITS = (
         command=RAISE,
         why="The workflow waits for the outside world: an approval, a callback, a webhook.",
         prevent="Put `asyncio.timeout` around waits for events that may never come. What the event brings goes after "
-        "its name, as JSON.",
+        "its name, as JSON: the command has the least value of the type that the code waits for, to be changed for "
+        "what is meant, or that type's name where nobody can make a value up.",
         is_normal=True,
     ),
     Cause(
@@ -569,7 +572,8 @@ _STALLS = (
         "payload-not-decodable",
         "A payload cannot be read",
         "An input, event or result is not of the type that the code declares, or of an encoding that is unknown here.",
-        "Change types so that old payloads can still be read: new fields with defaults.",
+        "Change types so that old payloads can still be read: new fields with defaults. An event that was sent with "
+        "wrong data stays: deploy code that reads that too, or terminate the run.",
     ),
     _stall(
         "payload-too-large",
@@ -767,3 +771,8 @@ def cause_of(id: str) -> Cause:
     if found is None:
         raise KeyError(id)
     return found
+
+
+def counted_reason(reason: str) -> str:
+    """The reason of a stall as it is counted: that of its row, because workers may write any text as theirs."""
+    return cause_of(STALLED + reason).id.removeprefix(STALLED)

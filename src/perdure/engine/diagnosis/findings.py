@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from perdure.clock import SECOND
+from perdure.codec import Example
 from perdure.engine.diagnosis.causes import CAUSES, NOTHING, STALLED
 from perdure.engine.diagnosis.near import near_miss
 from perdure.engine.diagnosis.sight import Finding, Reference, Sight
@@ -20,7 +21,7 @@ from perdure.history.delayed import LOCK
 from perdure.history.entities import EntityQueue
 from perdure.history.events import Failure
 from perdure.history.nodes import about_of, slots_told
-from perdure.history.options import Place, app_of, place_of
+from perdure.history.options import Place, app_of, example_in, place_of
 from perdure.history.queued import limits_told, place_told
 from perdure.history.state import Standing
 from perdure.scheduler.line import Ticket, in_order
@@ -523,6 +524,9 @@ def _of_event(sight: Sight, wait: Wait, others: int) -> Finding:
         "more": _more(sight, others),
         "next": _bounded(sight) or NOTHING,
     }
+    example = _example(wait)
+    if example is not None:
+        facts.update(event=f"{facts['event']} of type {shown(example.type)}", data=_data(example))
     call = _DECISION.fullmatch(wait.name)
     if call is not None:
         facts.update(call=repr(shown(call[1])), denial=DENIAL)
@@ -532,6 +536,18 @@ def _of_event(sight: Sight, wait: Wait, others: int) -> Finding:
         facts.update(near=repr(shown(near[1])), came=time(near[0]))
         return Finding(cause="event-near", facts=facts, since=wait.since, line=wait.line)
     return Finding(cause="event", facts=facts, since=wait.since, line=wait.line)
+
+
+def _example(wait: Wait) -> Example | None:
+    try:
+        return example_in(wait.options)
+    except ValueError:
+        return None  # because an example is a help, and the wait is what there is to tell
+
+
+def _data(example: Example) -> str:
+    """As an argument; what has to be written by hand first is none that a command takes for JSON."""
+    return example.value if example.value is not None else f"<{example.type} as JSON>"
 
 
 def _bounded(sight: Sight) -> str | None:

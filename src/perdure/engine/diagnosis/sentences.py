@@ -99,4 +99,5 @@ def _command(row: Command | None, step: Step, home: str) -> str | None:
     options = list(row.options)
     if exact["app"] != home or row.names_app:
         options = ["--app", exact["app"], *options]
-    return command(("perdure", *row.verb), options, [exact[name] for name in row.arguments])
+    names = [*row.arguments, *([row.last] if row.last in exact else [])]
+    return command(("perdure", *row.verb), options, [exact[name] for name in names])
