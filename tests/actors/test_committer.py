@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from msgspec.structs import replace
 
 from perdure.actors.committer import TURNS_PER_COMMIT_MAX, Committer
@@ -137,6 +138,7 @@ class Failing(Slow):
         raise StoreUnavailable("disk I/O error")
 
 
+@pytest.mark.long
 def test_a_store_that_fails_again_and_again_is_asked_less_and_less(run):
     async def scenario():
         store, outcomes = Failing(), []

@@ -149,6 +149,7 @@ def test_a_log_that_was_written_anew_is_found_by_an_anchor(steered):
     assert "anchor 'x' is none" in steered.error("audit", "verify", "--anchor", "x", code=2)
 
 
+@pytest.mark.long
 def test_the_log_can_be_switched_off(shell):
     shell.environment["PERDURE_AUDIT"] = "off"
     shell.begin("approval", "Ada", id="a")

@@ -9,6 +9,7 @@ import pytest
 from perdure.cli.collector import THRESHOLDS, rare_collections
 
 
+@pytest.mark.long
 def test_it_comes_seldom_while_there_is_a_server_and_as_before_afterwards() -> None:
     before = gc.get_threshold()
     with rare_collections():
@@ -17,6 +18,7 @@ def test_it_comes_seldom_while_there_is_a_server_and_as_before_afterwards() -> N
     assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
+@pytest.mark.long
 def test_it_is_as_before_after_a_server_that_failed() -> None:
     before = gc.get_threshold()
     with pytest.raises(ValueError, match="the server fails"), rare_collections():

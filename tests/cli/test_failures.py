@@ -53,6 +53,7 @@ def test_a_group_of_failures_is_rerun_by_the_command_that_is_printed(shell):
     assert "no failure has the fingerprint 'x'" in shell.error("failures", "--retry", "x", code=2)
 
 
+@pytest.mark.long
 def test_where_nothing_has_failed_it_says_so(shell):
     shell.begin("total", 1, id="t")
     assert shell.error("failures", code=0) == "Nothing has failed or stands still."

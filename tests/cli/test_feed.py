@@ -59,6 +59,7 @@ def test_events_are_streamed_over_http_and_resumed_by_their_id(desk):
         caught.value.close()
 
 
+@pytest.mark.long
 def test_a_shell_follows_the_feed(desk):
     shell, inside, ports = desk
     shell.begin("total", 1, id="b")

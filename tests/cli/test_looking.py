@@ -71,6 +71,7 @@ def test_what_people_and_programs_read(busy):
     assert command == f"  perdure raise --store '{busy.url}?synchronous=full' --app shop 'waiting[red]' approved"
 
 
+@pytest.mark.long
 def test_several_apps_in_one_store(shell):
     shell.begin("total", 1, id="a")
     shell.begin("total", 1, id="b", app="other")
@@ -80,6 +81,7 @@ def test_several_apps_in_one_store(shell):
     assert "PERDURE-1201" in shell.error("show", "a", "--app", "other", code=2)
 
 
+@pytest.mark.long
 def test_empty_list_says_so(shell):
     shell.begin("total", 1, id="t")
     assert shell.run("list", "--name", "nothing").stderr == "No instance fits.\n"

@@ -65,6 +65,7 @@ def over_pipes(shell, *options):
     )
 
 
+@pytest.mark.long
 def test_a_model_finds_out_over_pipes_why_an_instance_waits_and_moves_it(shell):
     async def talk():
         async with over_pipes(shell, "--allow-writes") as client:

@@ -67,6 +67,7 @@ def test_a_program_finds_the_server_and_its_exit_code_is_the_commands(shell):
     assert (shell.folder / "shop.db").exists()
 
 
+@pytest.mark.long
 def test_ports_that_are_named_are_taken(shell):
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
@@ -83,6 +84,7 @@ def test_the_token_of_the_server_is_handed_to_the_program(shell):
     shell.run("run", "--app-id", "a", "--api-token-file", "token", "--", sys.executable, "-c", PROGRAM, code=3)
 
 
+@pytest.mark.long
 def test_what_is_piped_in_goes_to_the_program(shell):
     done = shell.run("run", "--app-id", "a", "cat", "-", stdin="one\ntwo\n")
     assert done.stdout == "a       | one\na       | two\n"
@@ -123,6 +125,7 @@ def test_a_port_in_use_is_told_and_the_program_does_not_begin(shell):
     assert not (shell.folder / "begun").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_at_a_terminal_reaches_the_program_once_and_as_sigterm(shell):
     program = """
 import signal, sys

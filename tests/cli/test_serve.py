@@ -117,6 +117,7 @@ def test_a_drain_that_is_over_cuts_and_the_work_is_there_again_after_a_restart(s
         stream.cancel()
 
 
+@pytest.mark.long
 def test_a_second_signal_ends_it_at_once(shell):
     with shell.server("--drain-seconds", "600") as server, item_in_hand(server):
         server.send(signal.SIGTERM)
@@ -125,6 +126,7 @@ def test_a_second_signal_ends_it_at_once(shell):
         assert server.exit_code() == -signal.SIGTERM
 
 
+@pytest.mark.long
 def test_a_token_in_a_file_is_asked_for(shell):
     (shell.folder / "token").write_text("own\n")
     (shell.folder / "all").write_text("every\n")
@@ -145,6 +147,7 @@ def test_a_token_in_a_file_is_asked_for(shell):
             assert json.load(answer)["id"] == "shop"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variable", ["DAPR_API_TOKEN", "PERDURE_API_TOKEN"])
 def test_a_token_in_a_variable_is_asked_for(shell, variable):
     shell.environment[variable] = "own"
@@ -153,6 +156,7 @@ def test_a_token_in_a_variable_is_asked_for(shell, variable):
         assert hello(through, dapr_api_token="own") == b""
 
 
+@pytest.mark.long
 def test_tls_on_a_public_address(shell):
     authority = Authority(shell.folder)
     certificate = authority.signed("server")
@@ -166,6 +170,7 @@ def test_tls_on_a_public_address(shell):
             assert status(through, dapr_api_token="own") == grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.long
 def test_callers_without_a_certificate_are_refused_where_one_is_asked_for(shell):
     authority = Authority(shell.folder)
     certificate, caller = authority.signed("server"), authority.signed("caller")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_start_prints_the_id_and_says_that_nobody_runs_it(shell):
     done = shell.run("start", "total", "1", "2", "--id", "t", "--app", "shop", "--tag", "k=v", "--tag", "l=w")
@@ -34,6 +36,7 @@ def test_wait_gives_the_result_and_the_exit_code(shell):
         }
 
 
+@pytest.mark.long
 def test_wait_ends_after_its_timeout_and_the_workflow_goes_on(shell):
     done = shell.run("start", "total", "1", "--app", "shop", "--id", "t", "--wait", "--timeout", "0.3", code=3)
     assert done.stderr.splitlines()[-1] == "t is not finished after 0.3; it goes on: perdure explain --app shop t"
@@ -41,6 +44,7 @@ def test_wait_ends_after_its_timeout_and_the_workflow_goes_on(shell):
         assert shell.until("t", lambda state: state["finished"])["output"] == 2
 
 
+@pytest.mark.long
 def test_id_that_is_active(shell):
     start = ("start", "total", "1", "--app", "shop", "--id", "t")
     first = shell.json(*start)
@@ -49,6 +53,7 @@ def test_id_that_is_active(shell):
     assert shell.json(*start, "--if-exists", "return") == first
 
 
+@pytest.mark.long
 def test_start_time_and_run_timeout(shell):
     with shell.worker():
         shell.run("start", "total", "1", "--id", "late", "--at", "+1h")
@@ -58,6 +63,7 @@ def test_start_time_and_run_timeout(shell):
         assert shell.status("late") == "pending"
 
 
+@pytest.mark.long
 def test_bad_arguments_start_nothing(shell):
     app = ("--app", "shop")
     assert "argument 2 'x' is not JSON" in shell.error("start", "total", "1", "x", *app, code=2)

@@ -12,6 +12,7 @@ def test_event_reaches_the_workflow(shell):
         assert shell.until("a", lambda state: state["finished"])["output"] == "bob: yes"
 
 
+@pytest.mark.long
 def test_cancel_runs_compensations(shell):
     with shell.worker():
         shell.begin("careful", id="c")
@@ -109,6 +110,7 @@ def test_batches_take_the_filters_of_list(shell):
     assert shell.text("cancel", "--all", "--yes", "--text", "I3") == "1 instance asked to cancel\n"
 
 
+@pytest.mark.long
 def test_ids_and_filters_exclude_each_other(shell):
     shell.begin("total", 1, id="t")
     assert "either ids, or --all" in shell.error("terminate", code=2)
@@ -131,6 +133,7 @@ def test_rerun_keeps_what_came_before(shell):
         assert "PERDURE-1206" in shell.error("rerun", "g", "--from", "99", code=2)
 
 
+@pytest.mark.long
 def test_purge_leaves_no_row(shell):
     with shell.worker():
         shell.run("start", "total", "1", "--id", "t", "--wait", "--tag", "k=v")

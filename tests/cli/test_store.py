@@ -5,6 +5,8 @@ import json
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from perdure import Client
 from perdure.stores.contract import FORMAT
 from perdure.stores.sql.schema import FORMAT_1, statements
@@ -44,6 +46,7 @@ def test_an_older_layout_is_told_of_and_brought_up(shell, inside):
     assert document(inside("store", "check", URL, "--json"))["wrong"] == []
 
 
+@pytest.mark.long
 def test_what_is_no_store_is_told_in_one_sentence(refused, shell):
     assert "there is no store at" in refused("store", "check", "sqlite:///none.db", code=3)
     assert not (shell.folder / "none.db").exists()
@@ -71,6 +74,7 @@ async def visit(url: str) -> None:
         pass
 
 
+@pytest.mark.long
 def test_a_damaged_page_is_found(shell, inside):
     for number in range(30):
         shell.begin("total", 1, id=f"i{number}")
@@ -85,6 +89,7 @@ def test_a_damaged_page_is_found(shell, inside):
     assert "the file is damaged" in inside("store", "check", URL, code=1)[1]
 
 
+@pytest.mark.long
 def test_stats_count_what_each_app_has(shell, inside):
     shell.begin("total", 1, id="a")
     shell.begin("approval", "ann", id="o", app="other")

@@ -43,6 +43,7 @@ def test_a_node_says_that_it_is_up_lives_and_stops(shell, listener, command):
     assert set(words) <= {"WATCHDOG=1", "STOPPING=1"}
 
 
+@pytest.mark.long
 def test_a_standby_is_up_too(shell, listener):
     with shell.server():
         shell.environment |= {"NOTIFY_SOCKET": listener.getsockname()}

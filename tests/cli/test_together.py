@@ -125,12 +125,14 @@ def test_a_program_that_does_not_end_is_killed_after_the_bound(beside):
         assert not lives(pid)
 
 
+@pytest.mark.long
 def test_what_a_program_has_started_and_left_behind_is_ended_too(beside):
     with beside(PARENT, DRAIN_SECONDS="0.3") as started:
         assert started.finish()[0] == 0
         assert not lives(started.until("began-shop"))
 
 
+@pytest.mark.long
 def test_the_whole_group_ends_when_a_signal_comes(beside):
     with beside(PARENT + "time.sleep(60)", DRAIN_SECONDS="0.3") as started:
         pid = started.until("began-shop")
@@ -188,6 +190,7 @@ def test_a_caller_who_shuts_the_server_down_ends_the_program(beside, tmp_path):
         assert started.finish()[:2] == (7, "shop    | heard SIGTERM\n")
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_close_is_left_behind(beside, tmp_path):
     (tmp_path / "stuck").touch()
     with beside("raise SystemExit(3)", DRAIN_SECONDS="0.1") as started:

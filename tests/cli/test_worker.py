@@ -38,6 +38,7 @@ def test_standby_names_the_owner_and_takes_over(shell):
         assert standby.exit_code() == 0
 
 
+@pytest.mark.long
 def test_sigterm_lets_running_activities_end(shell):
     with shell.worker() as worker:
         shell.begin("gated", ["one", "two"], id="g")
@@ -70,6 +71,7 @@ def test_thread_that_does_not_end_does_not_hold_the_process(shell):
         assert worker.exit_code() == 0
 
 
+@pytest.mark.long
 def test_store_option_takes_the_place_of_the_apps_own(shell):
     with shell.worker("--store", "sqlite:///elsewhere.db"):
         assert shell.text("start", "total", "1", "--wait", "--store", "sqlite:///elsewhere.db") == "2\n"

@@ -51,6 +51,7 @@ def test_the_server_that_the_unit_starts_serves_and_drains(tmp_path, variables):
         assert [state["state"] for state in node.states] == ["owner"]
 
 
+@pytest.mark.long
 def test_with_the_drop_in_other_machines_reach_it(tmp_path, variables):
     """The server itself refuses to listen there without the certificate and the token."""
     certificate = Authority(tmp_path).signed("server")
@@ -69,6 +70,7 @@ def test_with_the_drop_in_other_machines_reach_it(tmp_path, variables):
         assert node.stop() == 0
 
 
+@pytest.mark.long
 def test_the_worker_that_the_unit_starts_runs_the_app_of_the_example(tmp_path, variables):
     (tmp_path / "shop.py").write_text(PROGRAM)
     program, *arguments = Unit(WORKER).command({"i": "shop"}, variables)

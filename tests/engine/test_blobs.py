@@ -11,6 +11,8 @@ import sys
 import textwrap
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from perdure import App, Client, Codec, wait_for_event
 from perdure.codec import Directory
 from perdure.errors import BlobsUnavailable
@@ -279,6 +281,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_a_kill_between_blob_and_commit_leaves_an_orphan_and_no_dangling_reference(run, url, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(CRASHER))

@@ -579,6 +579,7 @@ def test_a_shard_that_leaves_with_turns_under_way_leaves_no_promise_behind() -> 
     in_world(scenario)
 
 
+@pytest.mark.long
 def test_a_store_with_one_owner_is_offered_nothing() -> None:
     shop = Shop()
     app = App("shop", store=MemoryStore(), slots=2)

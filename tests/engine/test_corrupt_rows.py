@@ -267,6 +267,7 @@ def paged(path: Path, rows: str, name: str, seconds: float) -> float:
     return asyncio.run(go_on())
 
 
+@pytest.mark.long
 def test_a_page_of_waits_that_cannot_be_read_hides_no_other_page(tmp_path: Path) -> None:
     assert paged(tmp_path / "parted.db", UNREADABLE_WAITS, "brief", 0.5) == 0.5
 
@@ -290,6 +291,7 @@ def test_a_row_put_right_lets_its_run_go_on_at_the_next_start(tmp_path: Path) ->
     asyncio.run(until(stalled=False))
 
 
+@pytest.mark.long
 def test_a_kept_failure_of_a_call_whose_options_are_lost_keeps_its_run_still_and_endable(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/kept.db"
 

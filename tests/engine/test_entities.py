@@ -743,6 +743,7 @@ def test_a_deletion_takes_the_state_and_then_the_entity(run, url):
     run(scenario)
 
 
+@pytest.mark.long
 def test_signals_beside_clean_ups_are_not_lost(run, url):
     async def scenario() -> None:
         async with node(url, Desk(CODE)) as engine:

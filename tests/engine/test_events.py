@@ -162,6 +162,7 @@ def test_events_survive_a_cold_start_taken_or_not(run, app):
     assert run(scenario) == [1, 2]
 
 
+@pytest.mark.long
 def test_many_events_to_one_instance_all_arrive_in_order(run, app):
     @app.workflow
     async def listen(count: int) -> list[int]:

@@ -101,6 +101,7 @@ def test_a_life_is_told_from_start_to_purge() -> None:
         asyncio.run(play(receiver))
 
 
+@pytest.mark.long
 def test_a_request_is_signed_over_id_timestamp_and_body() -> None:
     async def play(receiver: Receiver, secret: str) -> None:
         async with shop(store=MemoryStore(), webhook=Webhook(receiver.url, secret)) as app:
@@ -141,6 +142,7 @@ def test_a_receiver_that_fails_hangs_up_and_is_slow_hears_everything_in_order() 
         assert receiver.kinds(f"i{n}") == ["started", "continued", "continued", "continued", "completed"]
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_down_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def play(receiver: Receiver) -> None:
         async with shop(store=MemoryStore(), webhook=Webhook(receiver.url)) as app:
@@ -156,6 +158,7 @@ def test_a_receiver_that_is_down_is_one_line_of_the_log(caplog: pytest.LogCaptur
     assert ["503" in record.getMessage() for record in told] == [True]
 
 
+@pytest.mark.long
 def test_what_nobody_hears_is_given_up_shown_and_told_again_on_demand() -> None:
     async def play(receiver: Receiver) -> None:
         async with shop(store=MemoryStore(), webhook=Webhook(receiver.url, attempts=3)) as app:
@@ -263,6 +266,7 @@ def test_without_a_feed_nothing_is_written() -> None:
     asyncio.run(play())
 
 
+@pytest.mark.long
 def test_what_follows_on_a_later_page_waits_for_what_was_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(herald, "PAGE", 1)
     monkeypatch.setattr(herald, "PAUSE_SECONDS", 0.0)

@@ -447,6 +447,7 @@ def test_a_run_whose_own_code_failed_repeats_no_activity(run, app):
     assert ran == ["pay"]
 
 
+@pytest.mark.long
 def test_a_rerun_has_the_run_timeout_of_its_history(run, app):
     @app.activity
     async def step(x: int) -> int:

@@ -213,6 +213,7 @@ def test_without_quarantine_it_dies_for_ever(tmp_path):
     assert suspects(tmp_path) == {}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_an_innocent_that_was_in_flight_at_every_death_survives_the_lane(tmp_path):
     start(tmp_path, "working", "long")
@@ -253,6 +254,7 @@ def test_a_slow_killer_is_found_among_others_that_run_for_long(tmp_path):
     assert [id for id, halt in halts.items() if halt is not None] == ["slow"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_an_end_in_good_order_clears_everybody(tmp_path):
     start(tmp_path, "working", "worker")
@@ -268,6 +270,7 @@ def test_an_end_in_good_order_clears_everybody(tmp_path):
         assert suspects(tmp_path) == deaths
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_caretaker_neither_counts_as_a_life_nor_runs_a_suspect(tmp_path):
     start(tmp_path, "killing_activity", "killer")

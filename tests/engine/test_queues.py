@@ -146,6 +146,7 @@ def test_a_call_that_is_tried_again_holds_no_slot_meanwhile(run, app):
     assert tries == ["bad", "good", "bad"]
 
 
+@pytest.mark.long
 def test_a_rate_holds_over_a_restart(run, app, url):
     begun = time.monotonic()
     starts = []
@@ -494,6 +495,7 @@ def test_a_purged_instance_holds_its_key_no_longer(run, app):
     assert run(scenario) == 2
 
 
+@pytest.mark.long
 def test_debounced_starts_are_one_with_the_last_input_after_quiet(run, app, url):
     @app.workflow
     async def main(number: int) -> int:
@@ -545,6 +547,7 @@ def test_a_debounced_start_is_put_off_no_longer_than_its_bound(run, app):
     run(scenario)
 
 
+@pytest.mark.long
 def test_a_start_at_a_time_by_another_process_is_not_missed(run, app, url):
     @app.workflow
     async def main() -> float:

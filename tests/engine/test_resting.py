@@ -72,6 +72,7 @@ def test_stalled_instances_beyond_the_bound_rest_and_go_on_with_code(run, url):
     assert results == [7] * (COUNT - 3)
 
 
+@pytest.mark.long
 def test_instances_that_start_later_rest_and_start_in_time(run, url):
     async def scenario():
         async with program(url, has_code=True) as app:

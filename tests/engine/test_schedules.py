@@ -98,6 +98,7 @@ async def names(client: Client, **filters) -> list[str]:
     return sorted([state.id async for state in client.list(**filters)])
 
 
+@pytest.mark.long
 def test_a_year_of_nights_in_berlin_is_a_year_of_runs(app, report):
     async def scenario(world):
         async with world.node(app) as client:
@@ -315,6 +316,7 @@ def test_an_id_that_is_taken_is_counted_and_the_schedule_goes_on(app, report):
     assert (state.started, state.existing, state.skipped) == (1, 1, 0)
 
 
+@pytest.mark.long
 def test_a_history_stays_short_however_many_commands_come(app, report):
     async def scenario(world):
         async with world.node(app) as client:

@@ -473,6 +473,7 @@ def test_three_poison_programs_harm_none_of_a_hundred_neighbours(run, url):
     assert all(Path(__file__).name in one.sentence for one in told)
 
 
+@pytest.mark.long
 def test_a_turn_that_did_not_end_can_be_terminated_and_does_not_run_again_by_itself(run, url):
     app = App("stall", store=url)
     passes = []

@@ -117,6 +117,7 @@ def check(count: int, deaths: int, lines: Lines, started: Lines) -> None:
     assert len(executions) == len({instance for instance, _ in executions})  # nothing has started twice
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_owners_that_die_lose_no_message(tmp_path, url):
     count = 2_000

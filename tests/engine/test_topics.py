@@ -614,6 +614,7 @@ def test_a_message_that_nobody_took_in_time_is_dropped(run, url):
     assert got == [2]
 
 
+@pytest.mark.long
 def test_late_groups_begin_with_the_earliest_or_the_newest(run, url):
     early, late = App("shop", store=url), App("shop", store=url)
     got: dict[str, list[int]] = {"all": [], "new": []}
@@ -639,6 +640,7 @@ def test_late_groups_begin_with_the_earliest_or_the_newest(run, url):
     assert got == {"all": list(range(101)), "new": [100]}
 
 
+@pytest.mark.long
 def test_a_backlog_is_read_page_by_page_and_forgotten_when_every_group_has_passed_it(run, url, monkeypatch):
     monkeypatch.setattr(topic_line, "WINDOW_MESSAGES", 8)
     monkeypatch.setattr(topic_line, "READ_PAGES", 2)

@@ -352,6 +352,7 @@ def test_events_go_out_with_the_transaction(run, app, file):
     assert run(scenario) == 3
 
 
+@pytest.mark.long
 def test_a_step_may_start_workflows(run, app, transfer, file):
     @app.transaction
     def order(db: Transaction) -> str:

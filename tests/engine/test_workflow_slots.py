@@ -86,6 +86,7 @@ def test_no_more_workflows_begin_than_a_node_has_slots(run, url, store):
     assert sorted(inside.order) == list(range(20)), "each begins once"
 
 
+@pytest.mark.long
 def test_without_slots_of_its_own_a_workflow_begins_at_once(run, url):
     inside = Inside(1.0)
     app = app_of(url, inside, workflow_slots_by_name={"large": 2})

@@ -135,6 +135,7 @@ def test_every_example_is_listed() -> None:
     assert listed == {f"{name}.py" for name in SAYS} | {"fastapi_app.py", "test_checkout.py", "stdlib_census/"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_says_what_it_shows(name: str, tmp_path: Path) -> None:
     order = sorted if name in CONCURRENT else list
@@ -145,6 +146,7 @@ def test_an_example_says_what_it_shows(name: str, tmp_path: Path) -> None:
     assert left <= {f"{name}.db", f"{name}.db-wal", f"{name}.db-shm", f"{name}.db.owner"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_the_plain_script_goes_on_where_it_was_stopped(stop: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, EXAMPLES / "plain_script.py"]

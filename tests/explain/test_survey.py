@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from perdure import Client
 from perdure.app import open_store
 from tests.explain.place import APPROVAL, Place
@@ -39,6 +41,7 @@ class Counting:
         return ask
 
 
+@pytest.mark.long
 def test_all_unfinished_instances_by_cause(place: Place) -> None:
     code = """
 @app.workflow

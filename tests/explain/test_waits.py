@@ -43,6 +43,7 @@ def test_an_event_that_nobody_sent(place: Place) -> None:
         assert (told.next, told.is_normal) == ("nothing", True)
 
 
+@pytest.mark.long
 def test_one_that_is_finished(place: Place) -> None:
     with place.running(APPROVAL):
         place.begin("approval", id="a")
@@ -158,6 +159,7 @@ def test_an_event_that_came_under_another_name(place: Place) -> None:
         assert not told.is_normal
 
 
+@pytest.mark.long
 def test_a_child_that_waits_and_its_child(place: Place) -> None:
     with place.running(APPROVAL, PARENT):
         place.begin("parent", 1, "kid", id="top")
@@ -294,6 +296,7 @@ def test_an_activity_that_runs_for_longer_than_its_kind(place: Place) -> None:
         )
 
 
+@pytest.mark.long
 def test_an_attempt_that_failed_and_waits_for_the_next(place: Place) -> None:
     code = """
 @app.activity(retry=Retry(max_attempts=9, initial_interval=3600.0))
@@ -429,6 +432,7 @@ async def spin(n: int) -> None:
         place.moves("s", "restarts", r"has begun anew [\d,]+ times, [\d,]+ times a second", status="terminated")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("id", ["a b; rm -rf $HOME", "it's", "--app", "ä 中"])
 def test_ids_that_a_shell_or_an_option_parser_could_take_for_something_else(place: Place, id: str) -> None:
     with place.running(APPROVAL):

@@ -149,6 +149,7 @@ def test_an_http_port_that_ceases_to_listen_is_too(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.long
 def test_a_dispatch_that_ends_is_too_and_a_server_that_closes_has_not_failed(tmp_path: Path) -> None:
     async def play() -> None:
         async with serving(tmp_path) as server:
@@ -175,6 +176,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_a_worker_that_is_frozen_or_without_power_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "KEEPALIVE_MS", 500)
     monkeypatch.setattr(transport, "KEEPALIVE_TIMEOUT_MS", 500)

@@ -137,6 +137,7 @@ async def test_an_id_that_must_be_new_is_none_that_was_used(server: Server, peer
     assert await peer.start("checkout", "other", must_be_new=True)
 
 
+@pytest.mark.long
 @scene()
 async def test_a_start_that_lies_ahead_is_pending_and_keeps_what_comes_meanwhile(server: Server, peer: Peer) -> None:
     work = peer.work()
@@ -315,6 +316,7 @@ async def test_a_patch_that_code_no_longer_asks_for_stalls_its_run(server: Serve
     assert (await peer.ended(id)).status == "completed"
 
 
+@pytest.mark.long
 @scene(MICROSOFT)
 async def test_a_history_of_ten_thousand_events_is_streamed_in_chunks(server: Server, peer: Peer) -> None:
     work = peer.work(turns_max=1)
@@ -332,6 +334,7 @@ async def test_a_history_of_ten_thousand_events_is_streamed_in_chunks(server: Se
     assert (await refused(anext(aiter(unknown))))[0] == CODE.NOT_FOUND
 
 
+@pytest.mark.long
 @scene()
 async def test_a_thousand_waits_that_are_given_up_leave_nothing_behind(server: Server, peer: Peer) -> None:
     operations = server.hosted.operations_of("shop")

@@ -65,6 +65,7 @@ class Watching:
         return await self._call.read() is grpc.aio.EOF
 
 
+@pytest.mark.long
 def test_items_are_read_and_watched(tmp_path: Path) -> None:
     async def scenario(client: Caller) -> None:
         assert not (await client.ask(*GET, store_name="settings")).items

@@ -42,6 +42,7 @@ def worker() -> WorkerStream:
     return WorkerStream("shop", DAPR, OpenStream(), grant=Grant("shop", frozenset(("shop",))))
 
 
+@pytest.mark.long
 def test_a_start_in_a_queue_waits_for_a_worker_without_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "OFFER_AGAIN_SECONDS", 0.1)
 
@@ -99,6 +100,7 @@ def test_what_a_store_offers_stands_on_the_object_that_an_engine_is_given() -> N
     asyncio.run(scenario())
 
 
+@pytest.mark.long
 def test_workers_are_let_go_when_another_process_has_the_work() -> None:
     async def scenario() -> None:
         store = MemoryStore()

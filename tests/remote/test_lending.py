@@ -163,6 +163,7 @@ async def test_a_turn_whose_worker_has_left_is_lent_anew(pair: Pair) -> None:
     await answers_anew(pair, first, pair.two.work(filters=CHECKOUT))
 
 
+@pytest.mark.long
 @pair
 async def test_a_turn_whose_worker_has_left_another_one_behind_is_lent_anew(pair: Pair) -> None:
     await pair.begin()
@@ -276,6 +277,7 @@ def lines(url: str) -> App:
     return app
 
 
+@pytest.mark.long
 @pair
 async def test_an_activity_that_yields_waits_for_a_worker_at_the_owner(pair: Pair) -> None:
     id = await pair.begin()

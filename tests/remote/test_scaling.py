@@ -147,6 +147,7 @@ async def browsed(server: Server) -> dict[str, Any]:
         return found
 
 
+@pytest.mark.long
 def test_a_server_without_workers_tells_of_what_was_started(tmp_path: Any) -> None:
     async def play() -> None:
         store = open_store(f"sqlite:///{tmp_path}/shop.db")
@@ -168,6 +169,7 @@ def test_a_server_without_workers_tells_of_what_was_started(tmp_path: Any) -> No
     asyncio.run(play())
 
 
+@pytest.mark.long
 def test_the_nodes_of_a_store_count_together() -> None:
     async def play() -> None:
         store = MemoryStore(shard_count=4, lease_seconds=60.0)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from perdure import Client
 from perdure.clock import SECOND
 from perdure.errors import StoreFull
@@ -105,6 +107,7 @@ async def test_a_result_that_no_worker_takes_is_not_called_an_activity_that_runs
     assert found.sentence.startswith("checkout order-1 has a message to take: no worker of app shop is connected")
 
 
+@pytest.mark.long
 @scene
 async def test_a_timer_that_is_due_is_not_said_to_lie_ahead(server: Server, peer: Peer) -> None:
     work = peer.work()

@@ -557,6 +557,7 @@ def test_the_name_is_public_and_costs_nothing_unless_it_is_used():
     assert perdure.Debugger is Debugger
 
 
+@pytest.mark.long
 @in_a_loop
 async def test_the_bound_on_the_time_of_a_turn_does_not_apply():
     app, _ = an_app(two_steps, store="memory:")

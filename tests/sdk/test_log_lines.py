@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PROGRAM = """
 import asyncio, logging, pathlib, sys
 from perdure import App, Retry, activity_context, setup_logging, workflow_context
@@ -89,6 +91,7 @@ def until(path: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
 
 
+@pytest.mark.long
 def test_every_line_tells_where_it_comes_from(tmp_path):
     (tmp_path / "go").touch()
     with start(tmp_path, "start", "2000") as process:
@@ -108,6 +111,7 @@ def test_every_line_tells_where_it_comes_from(tmp_path):
     assert where(found["deep in a helper thread", 1]) == ("shop", "o1", 1, None, "hold", 1)
 
 
+@pytest.mark.long
 def test_a_run_that_is_replayed_after_a_kill_says_nothing_twice(tmp_path):
     with start(tmp_path, "start", "2000") as first:
         until(tmp_path / "held", first)

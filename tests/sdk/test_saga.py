@@ -322,6 +322,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_after_a_crash_between_two_compensations_the_rest_of_them_run(tmp_path: Path) -> None:
     program, ledger = tmp_path / "trip.py", tmp_path / "ledger.txt"
     program.write_text(CRASHING)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from perdure import App
 from perdure.codec import encode_arguments
 from perdure.history.events import RunStarted
@@ -70,6 +72,7 @@ print(watchdog.leave())
 """
 
 
+@pytest.mark.long
 def test_a_turn_is_not_blamed_for_the_time_in_which_its_process_was_stopped():
     child = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "begun\n"
@@ -101,6 +104,7 @@ finally:
 """
 
 
+@pytest.mark.long
 def test_a_turn_is_not_blamed_for_the_time_in_which_it_waited_for_a_processor():
     done = subprocess.run([sys.executable, "-c", CROWDED], check=False, capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr) == ("None\n", "")

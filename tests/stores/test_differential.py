@@ -350,6 +350,6 @@ async def live_alike(other: EngineStore, seed: int, lose: Lose, steps: int = STE
         assert outcomes.get(outcome, 0) >= often * steps // STEPS, (outcome, outcomes)
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))])
 def test_both_stores_live_the_same_life(tmp_path: Path, seed: int) -> None:
     asyncio.run(live_alike(open_store(f"sqlite:///{tmp_path}/store.db", InlineRunner), seed, lose_process))

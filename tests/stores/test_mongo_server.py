@@ -661,6 +661,7 @@ def alone(tmp_path: Path) -> Iterator[Mongo]:
     server.kill()
 
 
+@pytest.mark.long
 def test_a_server_that_comes_back_is_used_again(alone: Mongo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perdure.stores.mongo.database.SELECT_SECONDS", 1.0)
     (id,) = ids_of(0)

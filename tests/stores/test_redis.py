@@ -71,6 +71,7 @@ def test_it_lives_ten_thousand_steps_as_the_store_in_plain_dicts(valkey: Valkey,
     live_as_the_oracle(valkey, seed, STEPS)
 
 
+@pytest.mark.long
 class TestRedisStoreOfManyShards(TestRedisStore):
     shards = 7
 

@@ -89,6 +89,7 @@ def test_parents_and_children_in_many_shards_finish(
         assert list(client.scan_iter("perdure:{*}:out*")) == []
 
 
+@pytest.mark.long
 def test_another_node_finishes_what_one_that_was_killed_has_begun(valkey: Valkey, tmp_path: Path) -> None:
     valkey.clear()
     program, ledger = tmp_path / "program.py", tmp_path / "ledger"
@@ -108,6 +109,7 @@ def test_another_node_finishes_what_one_that_was_killed_has_begun(valkey: Valkey
     assert len(amounts) <= 6, "each is attempted once more at most"
 
 
+@pytest.mark.long
 def test_an_app_moves_from_a_file_to_the_server_while_its_workflows_sleep(valkey: Valkey, tmp_path: Path) -> None:
     valkey.clear()
     file, url = f"sqlite:///{tmp_path}/shop.db", valkey.url("?accept_durability=C&shards=4")

@@ -199,6 +199,7 @@ class TestOpening:
         assert "assume_durable=yes" in refusal_of(found.url())
         asyncio.run(stored(found.url("?assume_durable=yes"), nothing))
 
+    @pytest.mark.long
     def test_who_may_not_is_told_what_to_change(self, alone: Callable[..., Valkey]) -> None:
         found = alone("always", "--requirepass", "right")
         asyncio.run(stored(found.url(user=":right@"), nothing))

@@ -64,6 +64,7 @@ async def play(url: str, copy: Callable[[], None], restore: Callable[[], None]) 
     await successor.close()
 
 
+@pytest.mark.long
 def test_nodes_notice_that_postgresql_is_an_older_copy() -> None:
     with postgres.running() as server:
         server.execute("create database live")

@@ -57,6 +57,7 @@ class TestSqliteStore(StoreConformance):
         return SqlStore(SqliteDatabase(self.path, row_bytes_max=self.row_bytes_max))
 
 
+@pytest.mark.long
 class TestSqliteStoreInline(TestSqliteStore):
     def store(self) -> SqlStore:
         return SqlStore(SqliteDatabase(self.path, row_bytes_max=self.row_bytes_max), InlineRunner)

@@ -346,6 +346,7 @@ def test_a_result_that_never_comes_is_told_with_its_reason():
         env.run(env.until(lambda: False))
 
 
+@pytest.mark.long
 def test_a_workflow_without_an_end_is_told(monkeypatch):
     monkeypatch.setattr("perdure.testing.virtual.STEPS_MAX", 5_000)
     with Environment(app) as env, pytest.raises(NothingMoves, match="go on for ever"):

@@ -208,6 +208,7 @@ def test_a_function_that_fails_is_told_to_whoever_asks() -> None:
         assert [seen.status for seen in model.requests] == [400]
 
 
+@pytest.mark.long
 def test_it_runs_as_a_process_and_is_steered_over_http() -> None:
     program = [sys.executable, "-m", "perdure.testing.openai", "--model", "small"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:

@@ -258,6 +258,7 @@ def test_it(perdure_app):
 """
 
 
+@pytest.mark.long
 def test_steps_streams_queues_and_a_codec_are_crashed_too(kit, pytester):
     result = kit(SHOP, "--junitxml=report.xml")
     result.assert_outcomes(passed=1)

@@ -187,6 +187,7 @@ class TestSqlite:
     def file(self, tmp_path: Path) -> Path:
         return tmp_path / "store.db"
 
+    @pytest.mark.long
     def test_up_and_back(self, file: Path, tmp_path: Path, next_version: Path) -> None:
         with road(f"sqlite:///{file}", tmp_path, next_version) as found:
             up_and_back(found)

@@ -230,6 +230,7 @@ def test_without_waiting_for_it_two_methods_of_an_actor_run_at_once(run, url, mo
     assert begun == 2
 
 
+@pytest.mark.long
 def test_a_server_that_stops_lets_a_method_end(run, url):
     async def scenario():
         program = Program()

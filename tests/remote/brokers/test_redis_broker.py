@@ -50,6 +50,7 @@ class TestRedis(OnBrokers):
 
         told(address, story)
 
+    @pytest.mark.long
     def test_a_topic_keeps_no_more_than_it_is_told(self, address: str, valkey: Valkey) -> None:
         async def story(desk: Desk) -> None:
             await desk.node("keep_messages=100").publish([a_message(str(number)) for number in range(1_000)])

@@ -285,6 +285,7 @@ def test_what_is_too_long_is_refused_in_words(url, run):
     run(scenario)
 
 
+@pytest.mark.long
 def test_nothing_in_an_address_is_a_defect(url, run, caplog):
     nasty = [
         "",

@@ -316,6 +316,7 @@ def test_a_failed_run_goes_on_where_it_failed(url, run):
     run(scenario)
 
 
+@pytest.mark.long
 def test_a_long_history_is_read_page_by_page(url, run):
     async def scenario():
         app = shop(url)

@@ -93,6 +93,7 @@ def test_items(run: Any, url: str) -> None:
     played(run, url, story)
 
 
+@pytest.mark.long
 def test_changes_are_posted_to_the_program_until_it_unsubscribes(run: Any, url: str) -> None:
     async def story(browser: Any, desk: Desk) -> None:
         await change(desk, a="1", b="1")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import pytest
 
 from perdure.blocks.configuration import SPACE, KeptConfiguration
 from tests.remote.pubsub.listener import Listener
 from tests.remote.pubsub.program import PATIENCE_SECONDS, components, serving
 
 
+@pytest.mark.long
 def test_a_server_answers_and_tells_the_program_of_changes() -> None:
     resources = components(
         ("settings", "configuration.perdure", {}),

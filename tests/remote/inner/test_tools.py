@@ -87,6 +87,7 @@ def test_tools_are_listed_and_called(place: Place) -> None:
     play(place, scenario)
 
 
+@pytest.mark.long
 def test_a_worker_of_the_app_gets_none_of_it_and_all_else(place: Place) -> None:
     async def scenario(peer: Peer) -> None:
         stream = peer.work()
@@ -133,6 +134,7 @@ def test_a_server_that_stands_by_takes_the_calls_over_without_a_word(
     assert [record.message for record in caplog.records if "the stream of work" in record.message] == []
 
 
+@pytest.mark.long
 def test_hooks_stand_around_a_call(place: Place) -> None:
     """Those of an app's own worker: one changes the arguments, one the answer, one lets nothing through to Oslo."""
     told: list[Any] = []

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from perdure import App
 from perdure.remote.server import Server
 from perdure.remote.settings import Listener, ServerSettings
@@ -56,6 +58,7 @@ def worker(name: str, ran: Counter[str]) -> App:
     return app
 
 
+@pytest.mark.long
 def test_servers_claim_calls_for_their_workers_and_give_back_what_yields() -> None:
     async def scenario() -> None:
         store = MemoryStore(SHARDS, LEASE_SECONDS)

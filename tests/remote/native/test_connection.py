@@ -173,6 +173,7 @@ def test_an_app_opens_again_after_it_was_closed(store: str) -> None:
     play(scenario, store)
 
 
+@pytest.mark.long
 def test_a_hundred_short_connections_lose_nothing(store: str) -> None:
     async def scenario(there: Served) -> None:
         async with Client(there.url) as client:

@@ -140,6 +140,7 @@ def test_answers_are_verdicts() -> None:
     told(Callback(subscription(dead="dead"), subscription("dead"), answer=answer), story)
 
 
+@pytest.mark.long
 def test_a_program_that_is_always_unavailable_uses_up_its_attempts() -> None:
     """It is there, so that its answer counts, and does not come again at once for ever."""
 
@@ -181,6 +182,7 @@ def test_events_wait_for_a_program_that_is_away_and_may_come_back_changed() -> N
     asyncio.run(play())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bulks", [f"{SERVICE}/OnBulkTopicEvent", f"{SERVICE}Alpha/OnBulkTopicEventAlpha1"])
 def test_a_bulk_is_answered_entry_by_entry(bulks: str) -> None:
     seen = Counter[bytes]()

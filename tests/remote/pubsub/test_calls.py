@@ -80,6 +80,7 @@ def test_each_app_gets_each_event_and_its_streams_share_them(resources: Resource
     told(resources, story)
 
 
+@pytest.mark.long
 def test_what_is_to_be_retried_comes_again(resources: Resources) -> None:
     async def story(server: Server, program: Program) -> None:
         stream = await program.subscribe("bus", "orders")
@@ -106,6 +107,7 @@ def test_what_is_dropped_is_a_dead_letter(resources: Resources) -> None:
     told(resources, story)
 
 
+@pytest.mark.long
 def test_what_a_stream_has_not_answered_comes_over_the_next(resources: Resources) -> None:
     async def story(server: Server, program: Program) -> None:
         stream = await program.subscribe("bus", "orders")

@@ -113,6 +113,7 @@ def test_a_program_that_tells_what_it_wants_is_sent_events(valkey: Valkey) -> No
     told(valkey, Listener([{"pubsubname": "bus", "topic": "orders", "route": "take-orders"}]), story)
 
 
+@pytest.mark.long
 def test_a_subscription_of_a_file_has_routes_by_conditions(valkey: Valkey) -> None:
     async def story(scene: Scene) -> None:
         for type, data in (("placed", {"n": 9}), ("placed", {"n": 1}), ("paid", {}), ("placed", {})):
@@ -202,6 +203,7 @@ def test_events_wait_for_a_program_that_is_away_and_may_come_back_changed(valkey
     asyncio.run(play())
 
 
+@pytest.mark.long
 def test_a_stop_waits_for_no_program_that_is_away(valkey: Valkey) -> None:
     listener = Listener([{"pubsubname": "bus", "topic": "orders", "route": "/orders"}])
 

@@ -235,6 +235,7 @@ def test_a_run_that_was_out_of_memory_tells_all_of_it(run, url, receiver):
     assert {span.name for span in receiver.spans} >= {"timer", "activity||pack"}
 
 
+@pytest.mark.long
 def test_a_share_of_runs_is_traced_each_whole_or_not_at_all(run, url, receiver):
     async def scenario() -> None:
         async with shop(url, Tracing(0.3, exporter=exporter(receiver))) as app:

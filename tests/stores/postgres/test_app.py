@@ -88,6 +88,7 @@ def test_an_agent_of_another_app_is_asked_by_name(run, address):
     assert run(lambda: paid_across({"store": address}, {"store": address})) == ("paid", 4)
 
 
+@pytest.mark.long
 def test_a_process_that_comes_later_goes_on(run, address):
     def app_of_a_process():
         app = App("shop", store=f"{address}&lease=1")
@@ -112,6 +113,7 @@ def test_a_process_that_comes_later_goes_on(run, address):
     assert run(scenario) == "on"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("has_hints", [True, False])
 def test_what_another_process_starts_is_found_with_hints_and_without(run, address, monkeypatch, has_hints):
     async def nothing() -> AsyncIterator[frozenset[int]]:
@@ -182,6 +184,7 @@ def test_a_step_that_raises_leaves_nothing(run, app, transfer, balances):
     assert balances() == {"ada": 99, "bob": 1}
 
 
+@pytest.mark.long
 def test_a_step_goes_on_after_no_statement_that_failed(run, app, balances):
     @app.transaction(retry=Retry(max_attempts=1))
     def clash(db: Transaction) -> int:
@@ -206,6 +209,7 @@ def test_a_step_goes_on_after_no_statement_that_failed(run, app, balances):
     assert balances() == {"ada": 100, "bob": 0}
 
 
+@pytest.mark.long
 def test_a_statement_may_run_for_many_rows_and_a_step_start_workflows(run, app, balances):
     @app.workflow
     async def greet(name: str) -> str:
@@ -229,6 +233,7 @@ def test_a_statement_may_run_for_many_rows_and_a_step_start_workflows(run, app, 
     assert balances() == {"ada": 100, "bob": 0, "eve": 0, "mallory": 0}
 
 
+@pytest.mark.long
 def test_an_obstacle_of_the_database_is_no_failure_of_the_step(run, app, balances, execute):
     """A deadlock, a full disk, a lost connection: the step is done again, whatever it makes of the error."""
     tries = []
@@ -286,6 +291,7 @@ def test_a_step_may_read_what_it_likes(sql):
     check(sql)
 
 
+@pytest.mark.long
 def test_two_statements_are_not_one(run, app, balances):
     @app.transaction(retry=Retry(max_attempts=1))
     def two(db: Transaction) -> None:
@@ -303,5 +309,6 @@ def test_two_statements_are_not_one(run, app, balances):
     run(scenario)
 
 
+@pytest.mark.long
 def test_topics_keep_their_order_and_their_place(address: str) -> None:
     asyncio.run(topic_story.tell(address + "&shards=8"))

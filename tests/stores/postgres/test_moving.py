@@ -18,6 +18,7 @@ from tests.stores.moving_app import RESULTS, add, begin, end, shop
 from tests.stores.on_servers import SECONDS, nodes, told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("to_server", [True, False], ids=["to", "from"])
 def test_an_app_goes_on_in_its_new_store(tmp_path: Path, address: str, to_server: bool) -> None:
     file, server = open_store(f"sqlite:///{tmp_path}/shop.db"), open_store(f"{address}&lease=2")

@@ -219,6 +219,7 @@ class TestMigration:
 class TestNodes(OnServers):
     unwritable_ids = (*OnServers.unwritable_ids, "a \0 in between")
 
+    @pytest.mark.long
     def test_what_callers_ask_for_at_once_is_one_piece_of_work_for_all_shards(self, address: str) -> None:
         CountingRunner.runs = 0
 
@@ -288,6 +289,7 @@ class TestNodes(OnServers):
 
         asyncio.run(play())
 
+    @pytest.mark.long
     def test_work_that_is_in_each_others_way_is_done_again(self, address: str) -> None:
         """Two transactions that lock two rows in opposite order are a deadlock, of which one has to give way."""
         step, tries = threading.Barrier(2), []
@@ -426,6 +428,7 @@ class TestViews:
         assert execute(asked) == "a|activity|charge|1970-01-01 00:00:02+00"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_it_begins_as_the_oracle_does(address: str, seed: int) -> None:
     asyncio.run(live_alike(open_store(address + "&shards=1"), seed, expire, steps=100, every=25))
