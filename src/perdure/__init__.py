@@ -33,6 +33,7 @@ from perdure.history.queued import QueueState
 from perdure.history.state import Explanation
 from perdure.history.subscribing import Verdict
 from perdure.history.topic_state import GroupState, TopicState
+from perdure.sdk.activity import Activity, StreamActivity
 from perdure.sdk.cloud_event import CloudEvent
 from perdure.sdk.context import (
     activity_context,
@@ -48,7 +49,6 @@ from perdure.sdk.context import (
     wait_for_event,
     workflow_context,
 )
-from perdure.sdk.definitions import Activity, StreamActivity, Workflow
 from perdure.sdk.generator import WorkflowContext, when_all, when_any
 from perdure.sdk.handle import Handle
 from perdure.sdk.messages import ExternalEvent, Update
@@ -59,6 +59,7 @@ from perdure.sdk.saga import Saga
 from perdure.sdk.snapshot import State as InstanceState
 from perdure.sdk.steps import step
 from perdure.sdk.transactions import Outbox, Transaction
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Status
 
 if TYPE_CHECKING:

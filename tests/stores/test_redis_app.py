@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perdure import App, Client
-from perdure.sdk.definitions import Workflow
+from perdure.sdk.workflow import Workflow
 from perdure.stores.redis import hints
 from servers.valkey import Valkey
 from tests.stores import topic_story

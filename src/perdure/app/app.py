@@ -17,25 +17,23 @@ from perdure.engine.settings import checked_retention
 from perdure.errors import ForkedEngine, InvalidArgument, NotOpen
 from perdure.history.subscribing import HANDLE_SECONDS, IN_HAND_MAX
 from perdure.history.work import StartOptions
+from perdure.sdk.activity import Activity, StreamActivity, activity_of
 from perdure.sdk.client import Client
-from perdure.sdk.definitions import (
-    Activity,
-    Definitions,
-    Home,
-    StreamActivity,
-    Workflow,
-    activity_of,
+from perdure.sdk.definitions import Definitions
+from perdure.sdk.functions import (
     check_activity_function,
     check_transaction_function,
     check_workflow_function,
     definition_name,
 )
 from perdure.sdk.generator import WorkflowContext
+from perdure.sdk.home import Home
 from perdure.sdk.messages import ExternalEvent, name_of
 from perdure.sdk.options import Retry, call_options, checked_name
 from perdure.sdk.publishing import checked_topic
 from perdure.sdk.queues import Queue, place
 from perdure.sdk.transactions import Outbox, Transaction
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import EngineStore
 
 if TYPE_CHECKING:

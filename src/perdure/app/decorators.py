@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from perdure.sdk.definitions import Activity, StreamActivity, Workflow
+from perdure.sdk.activity import Activity, StreamActivity
 from perdure.sdk.generator import WorkflowContext
 from perdure.sdk.transactions import Transaction
+from perdure.sdk.workflow import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,7 +8,8 @@ from typing import Any
 
 from perdure.app.app import App
 from perdure.errors import InvalidArgument
-from perdure.sdk.definitions import Activity, Workflow
+from perdure.sdk.activity import Activity
+from perdure.sdk.workflow import Workflow
 
 _ACTOR = "perdure.blocks.actors.actor"
 

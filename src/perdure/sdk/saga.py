@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import ParamSpec, Self
 
 from perdure.errors import CompensationFailed, InvalidArgument
-from perdure.sdk.definitions import Activity, Workflow
+from perdure.sdk.activity import Activity
 from perdure.sdk.run import current_run
+from perdure.sdk.workflow import Workflow
 
 P = ParamSpec("P")
 

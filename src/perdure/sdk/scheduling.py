@@ -15,8 +15,10 @@ from perdure.errors import InvalidArgument
 from perdure.history.actions import CancelInstance, CreateDetached
 from perdure.scheduler.schedule import Command, Kept, Spec, Step, Wanted, due, obey, tick, tick_text
 from perdure.sdk.context import continue_as_new, set_status
-from perdure.sdk.definitions import RESERVED, Home, Workflow
+from perdure.sdk.definitions import RESERVED
+from perdure.sdk.home import Home
 from perdure.sdk.run import Run, require_run
+from perdure.sdk.workflow import Workflow
 
 NAME = f"{RESERVED}schedule"
 """Of the workflow, and of the external event that brings its commands: one name, so that they keep their order."""

@@ -16,9 +16,9 @@ from perdure.history.subscribing import Begin, SubscribeOptions, Verdict
 from perdure.history.work import StartOptions
 from perdure.sdk.cloud_event import BYTES, CloudEvent, data_of, shown
 from perdure.sdk.correlation import Correlation, correlation, id_of
-from perdure.sdk.definitions import Workflow
 from perdure.sdk.options import Retry, checked_count, checked_name, checked_seconds
 from perdure.sdk.publishing import OUTBOX, Outbox, checked_topic
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import FINISHED
 
 RETRY_SECONDS_MAX = 60.0

@@ -11,9 +11,9 @@ from perdure.errors import InstanceExists, InvalidArgument
 from perdure.history.creation import asked_creation, asked_start
 from perdure.history.events import EventRaised, RunStarted, decode_event, decode_segment, encode_event
 from perdure.history.work import StartOptions
-from perdure.sdk.definitions import Workflow
 from perdure.sdk.messages import ExternalEvent, name_of
 from perdure.sdk.options import checked_id
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Creation, Mail, Segment
 
 Parameters = Sequence[Any] | Mapping[str, Any]

@@ -31,8 +31,9 @@ from perdure.history.options import Limits, Place
 from perdure.history.replay import Difference
 from perdure.history.work import Attempt, Batch, BatchResult, Identity, Outcome, Outlet, Stall
 from perdure.sdk import tracing
+from perdure.sdk.activity import Activity, StreamActivity
 from perdure.sdk.context import ATTEMPT, ActivityInfo
-from perdure.sdk.definitions import RESERVED, Activity, Definitions, StreamActivity, Workflow, version_order
+from perdure.sdk.definitions import RESERVED, Definitions, version_order
 from perdure.sdk.failures import to_failure
 from perdure.sdk.loop import ITERATIONS_MAX, TooManyIterations
 from perdure.sdk.publishing import OUTBOX, Outbox
@@ -41,6 +42,7 @@ from perdure.sdk.step_code import StepCode
 from perdure.sdk.steps import ReadHistory, Steps, is_step
 from perdure.sdk.streams import beside, hand_over, portable
 from perdure.sdk.watchdog import Interrupted, Watchdog
+from perdure.sdk.workflow import Workflow
 
 THREADS = 32
 """Threads for `def` activities unless the app says otherwise; as many more for those that yield."""

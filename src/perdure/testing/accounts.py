@@ -15,8 +15,10 @@ from perdure.blocks.actors.registering import registered
 from perdure.codec import encode_arguments
 from perdure.errors import ActorFailed
 from perdure.history.events import EntityCalled
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.activity import Activity
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.options import call_options
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Status
 from perdure.testing.actor_laws import CASH, HIRED, PREFIX, REMINDER, Books
 from perdure.testing.programs import How

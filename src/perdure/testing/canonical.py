@@ -23,11 +23,12 @@ from perdure.history.events import (
 from perdure.history.subscribing import DEFAULTS
 from perdure.scheduler.schedule import Kept, Progress, Spec
 from perdure.scheduler.ticks import Calendar
-from perdure.sdk.definitions import Definitions, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.generator import WorkflowContext, when_all
 from perdure.sdk.scheduling import BUILT_IN
 from perdure.sdk.scheduling import NAME as SCHEDULE
 from perdure.sdk.subscriptions import handling, raising, starting
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Status
 from perdure.testing.loop import START
 from perdure.testing.programs import YIELDED, How

@@ -19,11 +19,12 @@ from perdure.app import App
 from perdure.engine.engine import Engine
 from perdure.errors import WorkflowFailed
 from perdure.history.recording import recording_of
+from perdure.sdk.activity import Activity
 from perdure.sdk.client import Client
-from perdure.sdk.definitions import Activity, Workflow
 from perdure.sdk.handle import Handle
 from perdure.sdk.verdict import Verdict, replay_recording
 from perdure.sdk.worker import Worker
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import FINISHED
 from perdure.stores.memory import MemoryStore
 from perdure.testing.loop import SimClock, SimLoop

@@ -13,10 +13,12 @@ from perdure.app import App
 from perdure.clock import to_datetime, to_microseconds
 from perdure.codec import PLAIN, Writer
 from perdure.errors import InvalidArgument, NotOpen
+from perdure.sdk.activity import Activity
 from perdure.sdk.client import Client
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.handle import Handle
 from perdure.sdk.options import checked_moment
+from perdure.sdk.workflow import Workflow
 from perdure.testing.backends import SqliteBackend
 from perdure.testing.bridge import Bridge, BridgeClient
 from perdure.testing.golden import Shelf

@@ -13,11 +13,12 @@ from perdure.engine.engine import Engine
 from perdure.engine.shard import Shard
 from perdure.engine.surroundings import Surroundings
 from perdure.history.work import Identity, Stall
-from perdure.sdk.definitions import Definitions, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.gateway import Gateway
 from perdure.sdk.packing.gateway import PackingGateway
 from perdure.sdk.packing.worker import PackingWorker
 from perdure.sdk.worker import LiveRun, Worker
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Lease, Transactions
 from perdure.testing.faults import FaultyStore, FaultyTransactions
 from perdure.testing.loop import Process, SimClock

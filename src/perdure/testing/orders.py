@@ -13,9 +13,11 @@ from perdure import CloudEvent, Verdict, continue_as_new, publish, wait_for_even
 from perdure.codec import encode, encode_arguments
 from perdure.history.events import MessagePublished
 from perdure.history.subscribing import SubscribeOptions
-from perdure.sdk.definitions import Activity, Definitions, Workflow
+from perdure.sdk.activity import Activity
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.options import call_options
 from perdure.sdk.subscriptions import handling, raising, starting
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Status
 from perdure.testing.programs import How
 from perdure.testing.repertoire import ACTIVITIES, FAR_SECONDS, STAGE, activity_begins, activity_ends, retry_of

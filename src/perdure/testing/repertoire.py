@@ -25,12 +25,14 @@ from perdure import (
 from perdure.codec import PLAIN, Writer
 from perdure.errors import ActivityFailed, ApplicationError, ChildWorkflowFailed
 from perdure.history.actions import Action
+from perdure.sdk.activity import Activity, StreamActivity
 from perdure.sdk.client import Client
-from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.options import call_options
 from perdure.sdk.queues import Queue, Rate
 from perdure.sdk.run import Run
 from perdure.sdk.saga import Saga
+from perdure.sdk.workflow import Workflow
 from perdure.testing.actor_laws import ActorLaws
 from perdure.testing.ledger import Ledger
 from perdure.testing.programs import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ParamSpec, TypeVar
 
-from perdure.sdk.definitions import Workflow
+from perdure.sdk.workflow import Workflow
 
 P = ParamSpec("P")
 R = TypeVar("R")

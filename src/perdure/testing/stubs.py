@@ -18,9 +18,11 @@ from perdure.clock import Clock, to_datetime
 from perdure.codec import NOTHING, Payload
 from perdure.errors import InvalidArgument, NotDecodable, NotStubbed
 from perdure.history.events import RunStarted
+from perdure.sdk.activity import Activity, StreamActivity
 from perdure.sdk.context import ActivityInfo, activity_context
-from perdure.sdk.definitions import Activity, Definitions, StreamActivity, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.run import Run, current_run
+from perdure.sdk.workflow import Workflow
 from perdure.testing.trial import Trial
 
 UNSET: Any = msgspec.UNSET

@@ -15,7 +15,8 @@ import msgspec
 
 from perdure.codec import encode_arguments
 from perdure.errors import ActivityFailed
-from perdure.sdk.definitions import Definitions, Workflow
+from perdure.sdk.definitions import Definitions
+from perdure.sdk.workflow import Workflow
 from perdure.stores.contract import Status
 from perdure.testing.faults import Script
 from perdure.testing.inspection import inspect, replayed

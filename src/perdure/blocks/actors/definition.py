@@ -15,7 +15,7 @@ import msgspec
 from perdure.codec import Payload, Signature, Writer, decode
 from perdure.errors import InvalidArgument, NotDecodable
 from perdure.history.entities import KEY_CHARS_MAX, NAME_CHARS_MAX
-from perdure.sdk.definitions import Home
+from perdure.sdk.home import Home
 from perdure.sdk.options import checked_text
 
 IDLE_SECONDS = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.blocks.actors.actor import check_class, register
 from perdure.blocks.actors.definition import IDLE_SECONDS, ActorType, checked_actor_name
-from perdure.sdk.definitions import Home
+from perdure.sdk.home import Home
 from perdure.sdk.options import checked_seconds
 
 

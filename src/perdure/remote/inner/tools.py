@@ -18,9 +18,12 @@ from perdure.blocks.resources import Hook
 from perdure.blocks.tool_servers import ToolServer
 from perdure.errors import PerdureError, ToolServerUnavailable
 from perdure.history.options import CallOptions
+from perdure.sdk.activity import Activity
 from perdure.sdk.context import activity_context
-from perdure.sdk.definitions import Activity, Definitions, Home, Workflow
+from perdure.sdk.definitions import Definitions
 from perdure.sdk.generator import WorkflowContext
+from perdure.sdk.home import Home
+from perdure.sdk.workflow import Workflow
 
 PREFIX = "dapr.internal.mcp."
 LIST = ".ListTools"
