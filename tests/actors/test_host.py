@@ -135,6 +135,20 @@ def test_mail_that_comes_when_its_instance_has_been_read_is_handed_over_in_its_o
     hosted(play)
 
 
+def test_a_generation_that_is_loaded_hears_what_it_was_given_before_what_came_while_the_one_before_ended() -> None:
+    async def play(host: Host, recorder: Recorder, store: SlowStore, scene: Scene) -> None:
+        host.drop(recorder)  # type: ignore[arg-type]
+        start = Mail("a", "a/e1.0/1.1", b'{"type":"RunStarted","name":"main","generation":1}', 1, "e1", 1)
+        await store.deliver(scene.shard("a"), [MAIL, start, replace(MAIL, key="a/e1.0/1.2")])
+        host.start(listen=False)
+        store.may_answer.set()
+        host.receive(MAIL)
+        await until(lambda: host.get("a") is not None)
+        assert [message.key for message in recorder.told] == ["a/e1.0/1.1", "a/e1.0/1.2", "m"]
+
+    hosted(play)
+
+
 def created(test: Callable[[Host, list[Loaded], SlowStore, Scene], Awaitable[None]]) -> None:
     """With an instance `new` that another node has created; the host tells what it restores."""
 

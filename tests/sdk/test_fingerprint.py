@@ -55,6 +55,56 @@ def test_comments_places_and_variables_do_not_count(old, new):
     assert printed(SOURCE.replace(old, new)) == printed(SOURCE)
 
 
+PROXY = """
+class Proxy:
+    def __getattribute__(self, name):
+        raise RuntimeError("there is no request")
+
+request = Proxy()
+REQUEST = Proxy()
+"""
+
+
+def test_a_lazy_proxy_among_the_globals_is_not_asked():
+    source = SOURCE.replace("step=1", "step=request")
+    assert printed(PROXY + source) == printed(PROXY + source)
+
+
+DECORATED = """
+import functools
+
+def shout(function):
+    return functools.wraps(function)(functools.partial(function))
+
+class Tool:
+    @property
+    def size(self):
+        return 1
+
+    @staticmethod
+    def turn():
+        return 2
+
+    @classmethod
+    def make(cls):
+        return 3
+
+@shout
+def loud():
+    return 4
+
+bound = Tool().make
+
+async def main():
+    return loud()
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_change_inside_a_decorator_a_property_or_a_method_counts(number):
+    assert printed(DECORATED.replace(f"return {number}", "return 5")) != printed(DECORATED)
+
+
 def test_every_process_prints_the_same():
     program = f"from perdure.sdk.fingerprint import fingerprint\nexec({SOURCE!r})\nprint(fingerprint(main))"
     prints = {

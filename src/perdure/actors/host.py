@@ -14,6 +14,7 @@ from perdure.actors.feed import Feed
 from perdure.actors.message import Message, from_mail
 from perdure.actors.rounds import Rounds
 from perdure.errors import StoreUnavailable
+from perdure.history.accept import begun_first
 from perdure.stores.contract import EngineStore, Head, Lease, Letter, Loaded, Mail
 
 log = logging.getLogger("perdure")
@@ -283,33 +284,36 @@ class Host:
         self._resting.pop(loaded.head.id, None)
         actor = self._restore(loaded)
         self.add(actor)
-        for mail in loaded.mail:
+        # because a generation that has not begun takes its first turn as soon as it hears its start
+        for message in begun_first([from_mail(mail) for mail in loaded.mail], loaded.head):
             if self._actors.get(actor.id) is actor:  # because the mail before may have made it leave
-                self.receive(mail, actor)
+                self._hand_over(actor, message)
         return actor
 
     # -- mail -----------------------------------------------------------------------------------------------------
 
-    def receive(self, mail: Mail, actor: Actor | None = None, *, new: Head | None = None) -> None:
+    def receive(self, mail: Mail, *, new: Head | None = None) -> None:
         """Hand over mail that lies in the store, once; `new` as `visit` knows it."""
-        key = (mail.instance, mail.key)
-        if key in self._known_mail:
+        if (mail.instance, mail.key) in self._known_mail:
             return
-        if actor is None:
-            actor = self._actors.get(mail.instance)
-        if actor is None and mail.key in self._resting.get(mail.instance, ()):
-            return
-        if actor is None:
-            if mail.instance not in self._detained:  # because the mail is looked for again and again
-                self.visit(mail.instance, partial(self._receive_late, mail), new)
-            return
-        self._known_mail.add(key)
-        actor.tell(from_mail(mail))
+        actor = self._actors.get(mail.instance)
+        if actor is not None:
+            self._hand_over(actor, from_mail(mail))
+        elif mail.key not in self._resting.get(mail.instance, ()) and mail.instance not in self._detained:
+            # not while it is detained, because the mail is looked for again and again
+            self.visit(mail.instance, partial(self._receive_late, mail), new)
 
     def _receive_late(self, mail: Mail, actor: Actor | None) -> None:
         """Hand over mail to one that was loaded for it: it may have come when the store had been read already."""
         if actor is not None:
-            self.receive(mail, actor)
+            self._hand_over(actor, from_mail(mail))
+
+    def _hand_over(self, actor: Actor, message: Message) -> None:
+        """Tell the actor of its mail, unless it has heard it."""
+        key = (actor.id, str(message.key))
+        if key not in self._known_mail:
+            self._known_mail.add(key)
+            actor.tell(message)
 
     def consumed(self, id: str, keys: Iterable[str]) -> None:
         """Mail that a committed turn took out of the store."""

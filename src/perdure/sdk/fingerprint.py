@@ -7,8 +7,9 @@ numbers do not count, nor do values that are not written in the code.
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
@@ -25,9 +26,9 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 def _of_module(names: Mapping[str, Any]) -> Iterator[str]:
     for name, value in sorted(names.items()):
-        if name.isupper() and isinstance(value, (*PLAIN, tuple, frozenset)):
+        if name.isupper() and _is(value, *PLAIN, tuple, frozenset):
             yield f"{name} = {_constant(value)}"
-        elif isinstance(value, type) and value.__module__ == names.get("__name__"):
+        elif _is(value, type) and value.__module__ == names.get("__name__"):
             yield from (part for _, member in sorted(vars(value).items()) for part in _of_function(member))
         else:
             yield from _of_function(value)
@@ -35,12 +36,28 @@ def _of_module(names: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_function(value: Any) -> Iterator[str]:
     """The code of a function, also inside what a decorator made of it."""
-    held = getattr(value, "__wrapped__", None) or getattr(value, "fget", None) or getattr(value, "__func__", value)
-    if isinstance(held, FunctionType):
+    held = _held(value)
+    if _is(held, FunctionType):
         defaults = (*(held.__defaults__ or ()), *sorted((held.__kwdefaults__ or {}).items()))
         yield held.__qualname__
         yield _code(held.__code__)
         yield _constant(defaults)
+
+
+def _held(value: Any) -> Any:
+    """What a property, a method or a decorator has inside, else the value."""
+    if _is(value, property):
+        return value.fget
+    if _is(value, staticmethod, classmethod):
+        return value.__func__
+    function = value.__func__ if _is(value, MethodType) else value
+    found = (inspect.getattr_static(function, name, None) for name in ("__wrapped__", "fget"))
+    return next((held for held in found if held is not None), function)
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    """Whether it is one of these, as its type says, because a lazy proxy answers for what it stands for, or raises."""
+    return issubclass(type(value), kinds)
 
 
 def _code(code: CodeType) -> str:
@@ -48,12 +65,10 @@ def _code(code: CodeType) -> str:
 
 
 def _constant(value: Any) -> str:
-    match value:
-        case CodeType():
-            return _code(value)
-        case tuple():
-            return f"({' '.join(_constant(part) for part in value)})"
-        case frozenset():
-            return f"{{{' '.join(sorted(_constant(part) for part in value))}}}"  # because its order is nobody's
-        case _:
-            return repr(value) if isinstance(value, PLAIN) else type(value).__qualname__
+    if _is(value, CodeType):
+        return _code(value)
+    if _is(value, tuple):
+        return f"({' '.join(_constant(part) for part in value)})"
+    if _is(value, frozenset):
+        return f"{{{' '.join(sorted(_constant(part) for part in value))}}}"  # because its order is nobody's
+    return repr(value) if _is(value, *PLAIN) else type(value).__qualname__
