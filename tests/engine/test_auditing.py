@@ -8,7 +8,7 @@ import pytest
 from perdure import App, Client
 from perdure.engine import auditing
 from perdure.errors import InstanceNotFinished, StoreUnavailable
-from perdure.history.audit_log import Actor, Entry, Verifier, read
+from perdure.history.audit_log import Entry, Principal, Verifier, read
 from perdure.stores.memory import MemoryStore
 
 
@@ -131,7 +131,7 @@ def test_events_of_programs_are_no_actions_and_those_sent_by_hand_are() -> None:
             handle = await app.client.workflow("sleeper").with_options(id="a").start()
             await handle.raise_event("go", {"card": "4111"})
             assert await entries(app.client) == []
-            auditing.acting.set(Actor(kind="cli", name="ada", place="desk"))
+            auditing.acting.set(Principal(kind="cli", name="ada", place="desk"))
             await handle.raise_event("go", {"card": "4111"})
             (entry,) = (one for one in await entries(app.client) if one.of is None)
             assert (entry.action, entry.details, entry.actor.name) == ("raise", {"event": "go"}, "ada")

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from perdure.history.audit_log import Actor, Anchor, Entry, Verifier, anchor_of, canonical, chained, digest, read
+from perdure.history.audit_log import Anchor, Entry, Principal, Verifier, anchor_of, canonical, chained, digest, read
 
-ADA = Actor(kind="cli", name="ada", place="desk")
+ADA = Principal(kind="cli", name="ada", place="desk")
 
 
 def entry(n: int) -> Entry:

@@ -75,7 +75,7 @@ class Client(_Client):
                 Worker(app_id, Definitions()),
                 execute=self._caretaker,
                 commands_only=True,
-                actor=this_program() if self._is_audited else None,
+                principal=this_program() if self._is_audited else None,
             )
             await engine.open()
         except BaseException:

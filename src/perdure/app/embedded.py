@@ -43,7 +43,7 @@ class Embedded(Life):
             drain_seconds=settings["drain_seconds"],
             retention=retention,
             metrics=settings["metrics"],
-            actor=this_program() if settings["audit"] else None,
+            principal=this_program() if settings["audit"] else None,
             tracing=app.tracing,
             announces=settings["lifecycle"],
             receiver=_receiver(webhook),

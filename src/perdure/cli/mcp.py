@@ -16,7 +16,7 @@ from perdure.cli.logs import log_to
 from perdure.cli.serve import InsecurePublicOption, TlsCertOption, TlsKeyOption, tls_of
 from perdure.cli.states import States
 from perdure.cli.stopping import Stopping
-from perdure.cli.target import CodecOption, JsonOption, ServerOption, StoreOption, Target, TargetOption, cli_actor
+from perdure.cli.target import CodecOption, JsonOption, ServerOption, StoreOption, Target, TargetOption, cli_principal
 from perdure.cli.targets import find_target
 from perdure.errors import NotPermitted
 from perdure.sdk.role import Role
@@ -76,7 +76,7 @@ async def mcp(
         check_reach(host, is_encrypted=tls is not None, asks=token is not None, insecure_public=allow_insecure_public)
     place = Target(store=store, app=app, codec=codec, server=server, target=target)
     async with place.client(read_only=not allow_writes) as client:
-        access = Access(role, cli_actor().name, socket.gethostname())
+        access = Access(role, cli_principal().name, socket.gethostname())
         made = mcp_server(client, place.command, access)
         if transport is Transport.STDIO:
             # because the library reads standard input in a thread, for which Python would wait until that is closed

@@ -15,7 +15,7 @@ import typer
 
 from perdure.app import open_store
 from perdure.cli import documents, screen
-from perdure.cli.target import JsonOption, Target, cli_actor, is_audited
+from perdure.cli.target import JsonOption, Target, cli_principal, is_audited
 from perdure.cli.targets import without_password
 from perdure.clock import SystemClock
 from perdure.engine.auditing import Audit
@@ -104,7 +104,7 @@ async def _entered(away: End, there: End, app: str, name: str) -> AsyncIterator[
 
 async def _audit(end: End, app: str) -> Audit:
     first = (await end.store.shards(app))[0]  # because a move is about no instance
-    return Audit(app, end.store, SystemClock(), lambda _: first, cli_actor() if is_audited() else None)
+    return Audit(app, end.store, SystemClock(), lambda _: first, cli_principal() if is_audited() else None)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from perdure.codec import Codec
 from perdure.engine.auditing import acting
 from perdure.engine.diagnosis.words import command as command_line
 from perdure.errors import InvalidArgument, NotPermitted, StoreNotUsable
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.history.state import Explanation
 from perdure.sdk.role import Role
 
@@ -124,7 +124,7 @@ class Target:
             return
         codec = load_codec(self.codec) if self.codec else None
         audit = is_audited()
-        acting.set(cli_actor())
+        acting.set(cli_principal())
         if self.server is not None:
             async with Client(server_url(self.server), app_id=self.app, codec=codec) as client:
                 yield client
@@ -174,9 +174,9 @@ def is_audited() -> bool:
     return os.environ.get(AUDIT_VARIABLE, "on") != "off"
 
 
-def cli_actor() -> Actor:
+def cli_principal() -> Principal:
     """Who runs this command, and on which machine."""
-    return Actor(kind="cli", name=_user(), place=socket.gethostname())
+    return Principal(kind="cli", name=_user(), place=socket.gethostname())
 
 
 def _user() -> str:

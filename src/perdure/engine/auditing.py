@@ -20,7 +20,7 @@ from perdure.clock import Clock
 from perdure.codec import Payload, is_packed, readable
 from perdure.errors import PerdureError, StoreUnavailable
 from perdure.gathering import Gathering
-from perdure.history.audit_log import TEXT_CHARACTERS_MAX, Actor, Anchor, Entry, LogPage, Standing, chained
+from perdure.history.audit_log import TEXT_CHARACTERS_MAX, Anchor, Entry, LogPage, Principal, Standing, chained
 from perdure.history.events import (
     EventRaised,
     RunCancelRequested,
@@ -42,28 +42,30 @@ PAGE_MAX = 1_000
 SCHEDULE = "schedule"
 """The kind of the instances that are schedules."""
 DASHBOARD = "dashboard"
-"""The kind of actors who act in a browser."""
+"""The kind of principals who act in a browser."""
 MCP = "mcp"
-"""The kind of actors that are models, or whoever drives them, with the tools of `perdure mcp`."""
+"""The kind of principals that are models, or whoever drives them, with the tools of `perdure mcp`."""
 BY_HAND = frozenset(("cli", DASHBOARD, MCP))
-"""The kinds of actors whose events are entered too, because for a program they are its daily traffic."""
+"""The kinds of principals whose events are entered too, because for a program they are its daily traffic."""
 
-acting: ContextVar[Actor | Callable[[], Actor] | None] = ContextVar("perdure_acting", default=None)
+acting: ContextVar[Principal | Callable[[], Principal] | None] = ContextVar("perdure_acting", default=None)
 """Who acts in this task, where it is not the program itself; or what tells it, because most calls are no actions."""
 Where = Callable[[str], int]
 """Which shard holds an instance."""
 
 
 class Audit:
-    """The audit log of one app, as one engine writes it. Without an `actor` nothing is entered."""
+    """The audit log of one app, as one engine writes it. Without a `principal` nothing is entered."""
 
-    def __init__(self, app: str, store: EngineStore, clock: Clock, shard_of: Where, actor: Actor | None) -> None:
+    def __init__(
+        self, app: str, store: EngineStore, clock: Clock, shard_of: Where, principal: Principal | None
+    ) -> None:
         self._app = app
         self._store = store
         self._ledger: Ledger | None = store if isinstance(store, Ledger) else None  # None: it keeps no log
         self._clock = clock
         self._shard_of = shard_of
-        self._actor = actor
+        self._principal = principal
         self._anchor: Anchor | None = None
         self._outcomes: deque[Entry] = deque(maxlen=OUTCOMES_MAX)
         self._actions: Gathering[Entry, int] = Gathering(self._enter)
@@ -72,7 +74,7 @@ class Audit:
 
     @property
     def is_on(self) -> bool:
-        return self._actor is not None and self._ledger is not None
+        return self._principal is not None and self._ledger is not None
 
     @asynccontextmanager
     async def action(self, name: str | None, id: str, **details: Any) -> AsyncIterator[None]:
@@ -80,8 +82,8 @@ class Audit:
         if name is None or not self.is_on:
             yield
             return
-        actor = who() or self._actor
-        assert actor is not None
+        principal = who() or self._principal
+        assert principal is not None
         before = await self._store.head(self._shard_of(id), id)
         entry = Entry(
             number=0,
@@ -90,7 +92,7 @@ class Audit:
             app=self._app,
             action=_of_kind(name, before, details),
             instance=id[:TEXT_CHARACTERS_MAX],
-            actor=actor,
+            actor=principal,
             details={key: _kept(value) for key, value in details.items() if value is not None},
             before=_standing(before),
         )
@@ -193,16 +195,16 @@ class Audit:
         return f"<Audit of {self._app}: {'on' if self.is_on else 'off'}, {len(self._outcomes)} outcomes to enter>"
 
 
-def who() -> Actor | None:
+def who() -> Principal | None:
     """Who acts in this task, None for the program itself."""
     found = acting.get()
     return found() if callable(found) else found
 
 
-def this_program(name: str | None = None) -> Actor:
+def this_program(name: str | None = None) -> Principal:
     """The process itself, by its name."""
     program = name or os.path.basename(sys.argv[0]) or "python"
-    return Actor(kind="program", name=program, place=f"{socket.gethostname()}:{os.getpid()}")
+    return Principal(kind="program", name=program, place=f"{socket.gethostname()}:{os.getpid()}")
 
 
 def action_of(event: Any) -> tuple[str | None, dict[str, Any]]:
@@ -226,8 +228,8 @@ def is_entered(action: str | None, id: str) -> bool:
     """Whether the action is one of management here and now: of events those to schedules, and those sent by hand."""
     if action != "raise":
         return action is not None
-    actor = who()
-    by_hand = actor is not None and (actor.kind in BY_HAND or bool(actor.claims))
+    principal = who()
+    by_hand = principal is not None and (principal.kind in BY_HAND or bool(principal.claims))
     return by_hand or id.startswith(f"{SCHEDULE}:")
 
 

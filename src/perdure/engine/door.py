@@ -16,7 +16,7 @@ from perdure.clock import SECOND, Clock
 from perdure.history.events import SlotGranted, SlotLeft, SlotWanted, encode_event
 from perdure.history.options import Limits
 from perdure.history.slots import DOOR, Address, holder_of
-from perdure.scheduler.line import Line, Ticket
+from perdure.scheduler.limiter import Limiter, Ticket
 from perdure.stores.contract import HELD, LOCKED, Head, Loaded, Mail, Outcome, Permit, Turn, Wait, WaitKind
 
 log = logging.getLogger("perdure")
@@ -84,7 +84,7 @@ class Door:
         "_closed",
         "_doors",
         "_knows_starts",
-        "_line",
+        "_limiter",
         "_mailbox",
         "_members",
         "_next",
@@ -108,7 +108,7 @@ class Door:
         self._batch: list[Message] = []
         self._busy = self._closed = self._woken = False
         self._turn: Turn | None = None
-        self._line = Line(doors.declared.get(self.queue, Limits()))
+        self._limiter = Limiter(doors.declared.get(self.queue, Limits()))
         self._knows_starts = False
         self._members: dict[Address, Member] = {}
         self._numbers: dict[Address, int] = {}
@@ -126,9 +126,9 @@ class Door:
         self._members[member.holder], self._numbers[member.holder] = member, wait.number
         self._obey(member.asked)
         if wait.state == LOCKED:
-            self._line.occupy(member.holder, member.asked.place.key)
+            self._limiter.occupy(member.holder, member.asked.place.key)
         else:
-            self._line.join(_ticket(member))
+            self._limiter.join(_ticket(member))
 
     # -- what the host asks ---------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class Door:
             return
         if not self._knows_starts:
             self._knows_starts = True
-            self._line.recall(self._doors.starts_of(self.queue))
+            self._limiter.recall(self._doors.starts_of(self.queue))
         self._batch, self._mailbox = self._mailbox, []
         draft = _Draft(max(self._services.clock.now(), self.head.updated))
         for message in self._batch:
@@ -228,21 +228,21 @@ class Door:
         self._members[member.holder], self._numbers[member.holder] = member, number
         options = msgspec.json.encode(member)
         draft.write(Wait(number, WaitKind.EVENT, self.queue, asked.since, on=asked.instance, options=options))
-        self._line.join(_ticket(member))
+        self._limiter.join(_ticket(member))
 
     def _obey(self, asked: SlotWanted) -> None:
         """Limits in the app's code count before those that came with a call."""
-        self._line.limits = self._doors.declared.get(self.queue, asked.place.limits)
+        self._limiter.limits = self._doors.declared.get(self.queue, asked.place.limits)
 
     def _dismiss(self, draft: _Draft, left: SlotLeft) -> None:
         holder = holder_of(left.instance, left.execution, left.generation, left.number)
         if self._members.pop(holder, None) is not None:
             draft.close(self._numbers.pop(holder))
-            self._line.leave(holder)
+            self._limiter.leave(holder)
 
     def _admit(self, draft: _Draft) -> None:
-        limits = self._line.limits
-        while len(draft.mail) < GRANTS_PER_TURN and (ticket := self._line.admit(draft.at)) is not None:
+        limits = self._limiter.limits
+        while len(draft.mail) < GRANTS_PER_TURN and (ticket := self._limiter.admit(draft.at)) is not None:
             asked, number = self._members[ticket.address].asked, self._numbers[ticket.address]
             wait = draft.opened.get(number) or self.waits[number]
             draft.write(msgspec.structs.replace(wait, state=LOCKED))
@@ -265,7 +265,7 @@ class Door:
             return
         if self._next_check <= draft.at:
             self._next_check = draft.at + round(CHECK_SECONDS * SECOND)
-        pause, due = self._line.pause(draft.at), self._next_check
+        pause, due = self._limiter.pause(draft.at), self._next_check
         if pause is not None:
             due = min(due, draft.at + round(pause * SECOND))
         if known is None or known.due != due:
@@ -297,7 +297,7 @@ class Door:
             self._wake()
 
     def __repr__(self) -> str:
-        return f"<Door of queue {self.queue}: {self._line!r}>"
+        return f"<Door of queue {self.queue}: {self._limiter!r}>"
 
 
 class _Draft:

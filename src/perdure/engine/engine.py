@@ -31,7 +31,7 @@ from perdure.engine.shard import Shard
 from perdure.engine.vitals import Vitals, waiting
 from perdure.engine.workflow_slots import WorkflowSlots
 from perdure.errors import InvalidArgument, StoreOwned, StoreRolledBack
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.history.lending import takes_told
 from perdure.history.nodes import About, group_told, told
 from perdure.scheduler.pace import PACE, Pace
@@ -50,7 +50,7 @@ class Engine:
     what is free when it opens and takes only turns that commands ask for and that need no code (see `Shard`).
     `neighbours` are the engines of other apps in this process, on the same store. `doors` are the addresses at which it
     is reached. `pulse` beats where leases run out. `metrics` False counts nothing. Management actions are entered in
-    the audit log as those of `actor`, if there is one. `tracing` hears of runs that begin and end.
+    the audit log as those of `principal`, if there is one. `tracing` hears of runs that begin and end.
     `borrower` does work that other nodes lend, where leases run out; `on_peers` hears when these tell of other
     workers.
     With `announces` what happens to instances is written for the lifecycle feed, and told to the `receiver`, if there
@@ -83,7 +83,7 @@ class Engine:
         pulse: Pulse | None = None,
         retention: Retention = KEEP_ALL,
         metrics: bool = True,
-        actor: Actor | None = None,
+        principal: Principal | None = None,
         tracing: Tracing | None = None,
         announces: bool = False,
         receiver: Receiver | None = None,
@@ -124,7 +124,7 @@ class Engine:
         self.owned = self._ownership.owned
         self._slots.may_begin = lambda: self._ownership.is_certain
         self.announces = announces or receiver is not None
-        self.operations = Operations(self, actor)
+        self.operations = Operations(self, principal)
         self._herald = _herald(self, receiver) if self.announces else None
         self._keeper = Keeper(self, retention)
         self.consumers = Consumers(quarantines_workers=quarantines_workers)

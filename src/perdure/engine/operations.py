@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.actors.host import Actor as Activation
+from perdure.actors.host import Actor
 from perdure.actors.message import Message
 from perdure.clock import ordered_id
 from perdure.codec import Payload
@@ -38,7 +38,7 @@ from perdure.errors import (
     StoreUnavailable,
 )
 from perdure.history.alike import FailureGroup, FailureQuery
-from perdure.history.audit_log import Actor, LogPage
+from perdure.history.audit_log import LogPage, Principal
 from perdure.history.entities import is_entity
 from perdure.history.events import (
     MessagePublished,
@@ -72,10 +72,10 @@ class Operations:
 
     offloads = False
 
-    def __init__(self, engine: Node, actor: Actor | None = None) -> None:
+    def __init__(self, engine: Node, principal: Principal | None = None) -> None:
         self.engine = engine
         self.gazette = Gazette(engine)
-        self.audit = Audit(engine.app, engine.store, engine.clock, engine.shard_of, actor)
+        self.audit = Audit(engine.app, engine.store, engine.clock, engine.shard_of, principal)
         self._store = engine.store
         self.waiters = Waiters(engine, self.head_of, self._full)
         self.answers = Answers(engine)
@@ -163,7 +163,7 @@ class Operations:
         done = shard.host.promise()
         message = Message(event, key, answer=done)
 
-        def hand_over(actor: Activation | None) -> None:
+        def hand_over(actor: Actor | None) -> None:
             if done.done():
                 return
             if actor is None:

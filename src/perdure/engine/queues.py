@@ -14,7 +14,7 @@ from perdure.engine.attempts import Address
 from perdure.engine.instance import Instance
 from perdure.history.events import SlotGranted
 from perdure.history.options import Limits, Place, place_of
-from perdure.scheduler.line import RETURNING, Line, Ticket
+from perdure.scheduler.limiter import RETURNING, Limiter, Ticket
 from perdure.stores.contract import ADMITTED, QUEUED, EngineStore, Lease, OpenCall, Permit, Wait, WaitKind
 
 GRANTS_PER_ROUND = 1_000
@@ -41,7 +41,7 @@ class Queues:
         self._clock = clock
         self._host = host
         self._declared = declared
-        self._lines: dict[str, Line] = {}
+        self._limiters: dict[str, Limiter] = {}
         self._starts: dict[str, list[int]] = defaultdict(list)
         self._offered: dict[Address, int] = {}
         self._counted: dict[Address, int] = {}
@@ -51,8 +51,8 @@ class Queues:
         """Take up who waits and who has a slot; `tell` hears of each and tells it on. Slots are given from now on."""
         for permit in await self._store.permits(self._lease.shard, self._clock.now()):
             self._starts[permit.queue].append(permit.at)
-        for name, line in self._lines.items():  # because instances that were loaded meanwhile have told of theirs
-            line.recall(self._starts.pop(name, ()))
+        for name, limiter in self._limiters.items():  # because instances that were loaded meanwhile have told of theirs
+            limiter.recall(self._starts.pop(name, ()))
         found = await queued_calls(self._store, self._lease.shard)
         for call in sorted(found, key=lambda call: call.wait.since):
             tell(call)
@@ -73,7 +73,7 @@ class Queues:
         elif address in self._offered:
             self._offered[address] = OVERDUE  # because an instance that is just being loaded cannot be visited
             self._rounds.wake()
-        elif not self._line_of(address).waits(address):
+        elif not self._limiter_of(address).waits(address):
             self._join(address, wait, place_in(wait))
         return False
 
@@ -87,59 +87,59 @@ class Queues:
         if name is None:
             return
         self._forget_offer(address)
-        self._lines[name].leave(address)
+        self._limiters[name].leave(address)
         self._rounds.wake()
 
     def _told_admitted(self, address: Address, wait: Wait) -> bool:
         """Who has a slot keeps it. A call of a dead owner asks for its slot again, because its start counts again."""
         self._forget_offer(address)
-        line = self._line_of(address)
-        if line.runs(address):
+        limiter = self._limiter_of(address)
+        if limiter.runs(address):
             return True
         place = place_in(wait)
         if wait.kind == WaitKind.QUEUE:
-            self._line(place).occupy(address, place.key)
+            self._limiter(place).occupy(address, place.key)
             self.members[address] = place.queue
-        elif not line.waits(address):
+        elif not limiter.waits(address):
             self._join(address, wait, msgspec.structs.replace(place, priority=RETURNING))
         return False
 
     def _join(self, address: Address, wait: Wait, place: Place) -> None:
         self.leave(address)
-        self._line(place).join(Ticket(address, place.key, place.priority, wait.since))
+        self._limiter(place).join(Ticket(address, place.key, place.priority, wait.since))
         self.members[address] = place.queue
         self._rounds.wake()
 
-    def _line(self, place: Place) -> Line:
-        """The line of a queue. Limits in the app's code count before those that were written with a call."""
+    def _limiter(self, place: Place) -> Limiter:
+        """The limiter of a queue. Limits in the app's code count before those that were written with a call."""
         name = place.queue
         limits = self._declared.get(name, place.limits)
-        line = self._lines.get(name)
-        if line is None:
-            line = self._lines[name] = Line(limits)
-            line.recall(self._starts.pop(name, ()))
-        line.limits = limits
-        return line
+        limiter = self._limiters.get(name)
+        if limiter is None:
+            limiter = self._limiters[name] = Limiter(limits)
+            limiter.recall(self._starts.pop(name, ()))
+        limiter.limits = limits
+        return limiter
 
-    def _line_of(self, address: Address) -> Line:
+    def _limiter_of(self, address: Address) -> Limiter:
         name = self.members.get(address)
-        return NOWHERE if name is None else self._lines[name]
+        return NOWHERE if name is None else self._limiters[name]
 
     async def _round(self) -> float | None:
         now = self._clock.now()
         for address, at in list(self._offered.items()):
             if now - at > OFFER_AGAIN_SECONDS * SECOND and self._counts_again(address, now):
                 self._offer(address)
-        if sum(self._admit(name, line, now) for name, line in self._lines.items()) >= GRANTS_PER_ROUND:
+        if sum(self._admit(name, limiter, now) for name, limiter in self._limiters.items()) >= GRANTS_PER_ROUND:
             return 0
-        pauses = [line.pause(now) for line in self._lines.values()]
+        pauses = [limiter.pause(now) for limiter in self._limiters.values()]
         pauses.append(OFFER_AGAIN_SECONDS if self._offered else None)
         return min((pause for pause in pauses if pause is not None), default=None)
 
-    def _admit(self, name: str, line: Line, now: int) -> int:
+    def _admit(self, name: str, limiter: Limiter, now: int) -> int:
         count = 0
         while count < GRANTS_PER_ROUND:
-            ticket = line.admit(now)
+            ticket = limiter.admit(now)
             if ticket is None:
                 break
             self._counted[ticket.address] = now
@@ -149,10 +149,10 @@ class Queues:
 
     def _counts_again(self, address: Address, now: int) -> bool:
         """Whether a slot may be offered again: if its start has left the window of the rate, it counts anew."""
-        line = self._line_of(address)
-        if line.limits.rate is None or self._counted[address] + line.limits.per > now:
+        limiter = self._limiter_of(address)
+        if limiter.limits.rate is None or self._counted[address] + limiter.limits.per > now:
             return True
-        if not line.count(now):
+        if not limiter.count(now):
             return False
         self._counted[address] = now
         return True
@@ -165,7 +165,7 @@ class Queues:
         """Let the instance write that it has the slot. One that wants none any more gives it back."""
         now = self._offered[address] = self._clock.now()
         name = self.members[address]
-        limits = self._lines[name].limits
+        limits = self._limiters[name].limits
         begun = self._counted[address]
         permit = None if limits.rate is None else Permit(name, begun, begun + limits.per)
         id, execution, generation, number = address
@@ -180,7 +180,7 @@ class Queues:
         self._host.visit(id, offer)
 
     def __repr__(self) -> str:
-        return f"<Queues of shard {self._lease.shard}: {self._lines!r}>"
+        return f"<Queues of shard {self._lease.shard}: {self._limiters!r}>"
 
 
 async def queued_calls(store: EngineStore, shard: int, most: int | None = None) -> list[OpenCall]:
@@ -193,8 +193,8 @@ async def queued_calls(store: EngineStore, shard: int, most: int | None = None) 
     return found
 
 
-NOWHERE = Line(Limits())
-"""The line of those that are in none."""
+NOWHERE = Limiter(Limits())
+"""The limiter of those that are in none."""
 
 
 def place_in(wait: Wait) -> Place:

@@ -12,7 +12,7 @@ TEXT_CHARACTERS_MAX = 1_000
 """What an entry keeps of one text that a caller gave, such as a reason."""
 
 
-class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who acts. `kind` is "program" for one that has the engine in it, "cli", "dashboard" for whoever has it open in a
     browser, "mcp" for a model with the tools of `perdure mcp`, or "server" for a server's callers.
 
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     app: str
     action: str
     instance: str
-    actor: Actor
+    actor: Principal
     details: dict[str, Any] = {}
     before: Standing | None = None
     of: int | None = None

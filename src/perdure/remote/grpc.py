@@ -15,7 +15,7 @@ import grpc.aio
 
 from perdure.engine.auditing import acting
 from perdure.errors import ServerUnavailable
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.remote.rpc.caller import Caller
 from perdure.remote.rpc.status import refusal_of
 from perdure.remote.rpc.table import Table
@@ -119,7 +119,7 @@ def _unary(name: str, handler: Any, admit: Admit) -> Any:
     async def call(data: bytes, context: Context) -> bytes:
         try:
             caller = admit(_metadata(context))
-            acting.set(partial(_actor, caller, context))
+            acting.set(partial(_principal, caller, context))
             answer: bytes = await handler(data, caller)
             return answer
         except asyncio.CancelledError:
@@ -131,11 +131,11 @@ def _unary(name: str, handler: Any, admit: Admit) -> Any:
     return call
 
 
-def _actor(caller: Caller, context: Context) -> Actor:
+def _principal(caller: Caller, context: Context) -> Principal:
     """Who calls, for the audit log."""
     claims = [value for key, value in _metadata(context) if key == USER_KEY and isinstance(value, str)]
     said = unquote(claims[0])[:USER_CHARACTERS_MAX] if claims else ""
-    return Actor(kind="server", name=caller.grant.name, place=unquote(context.peer()), claims=said)
+    return Principal(kind="server", name=caller.grant.name, place=unquote(context.peer()), claims=said)
 
 
 def _streaming(name: str, handler: Any, admit: Admit) -> Any:

@@ -21,7 +21,7 @@ from perdure.engine.load import Load, load_of
 from perdure.engine.operations import Operations
 from perdure.engine.ports import Tracing
 from perdure.errors import InstanceNotFound, InvalidArgument, NotOpen, ServerUnavailable, StoreOwned
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.history.events import Failure
 from perdure.history.reports import GIVEN_BACK
 from perdure.history.topic_state import TopicState
@@ -77,7 +77,7 @@ class Hosted:
         *,
         owner: str | None = None,
         clock: Clock | None = None,
-        actor: Actor | None = None,
+        principal: Principal | None = None,
         tracing: Tracing | None = None,
         lifecycle: bool = False,
         webhook: Webhook | None = None,
@@ -92,7 +92,7 @@ class Hosted:
         self.clock = clock or SystemClock()
         self._owner = owner
         self._quarantines = quarantines
-        self._actor = actor
+        self._principal = principal
         self._tracing = tracing
         self._lifecycle = lifecycle
         self._webhook = webhook
@@ -293,7 +293,7 @@ class Hosted:
             neighbours=self._engines,
             tracing=self._tracing,
             doors=lambda: self.doors,
-            actor=self._actor,
+            principal=self._principal,
             announces=self._lifecycle,
             receiver=None if self._webhook is None else WebhookReceiver(self._webhook),
             borrower=Borrowing(app, self.dispatcher, partial(self._is_lacking, app)),

@@ -65,11 +65,11 @@ class Server:
         self.asked_to_stop = asyncio.Event()
         self.failure: BaseException | None = None
         self.tracing = Tracing(settings.trace_sample) if settings.trace_sample is not None else None
-        actor = this_program("perdure serve") if settings.audit else None
+        principal = this_program("perdure serve") if settings.audit else None
         self.hosted = Hosted(
             store,
             clock=clock,
-            actor=actor,
+            principal=principal,
             tracing=self.tracing,
             lifecycle=settings.lifecycle,
             webhook=settings.webhook,

@@ -27,7 +27,7 @@ from perdure.errors import StoreUnavailable
 from perdure.history import accept, reports
 from perdure.history.accept import REPLIES, Verdict
 from perdure.history.events import RunCancelRequested
-from perdure.scheduler.line import Line
+from perdure.scheduler.limiter import Limiter
 from perdure.sdk import run as runs
 from perdure.sdk import saga
 from perdure.stores import instance
@@ -284,9 +284,9 @@ MUTANTS = (
     Mutant("deaths not counted", MemoryStore, "_begin_life", _counting_no_deaths),
     Mutant("quarantined calls run when loaded", calls, "is_quarantined", _always(False)),
     Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False)),
-    Mutant("a full queue gives slots", Line, "_is_full", _always(False)),
-    Mutant("a key has all slots", Line, "_has_room", _always(True)),
-    Mutant("a rate never reached", Line, "_is_rated", _always(False)),
+    Mutant("a full queue gives slots", Limiter, "_is_full", _always(False)),
+    Mutant("a key has all slots", Limiter, "_has_room", _always(True)),
+    Mutant("a rate never reached", Limiter, "_is_rated", _always(False)),
     Mutant("starts before the last owner's death not counted", MemoryStore, "permits", _finding_nothing),
     Mutant("slots of calls not given back", Queues, "leave", lambda _: lambda self, address: None),
     Mutant("queues not recovered", MemoryStore, "queued", _finding_nothing),

@@ -6,7 +6,7 @@ import pytest
 
 from perdure.clock import SECOND
 from perdure.codec import Payload, encode
-from perdure.history.audit_log import Actor, Anchor, Entry, Standing, chained
+from perdure.history.audit_log import Anchor, Entry, Principal, Standing, chained
 from perdure.history.events import (
     ActivityCompleted,
     ActivityFailed,
@@ -295,7 +295,7 @@ def test_shards_are_told_by_their_ends():
 
 
 def _log(count: int) -> list[tuple[int, str]]:
-    actor = Actor(kind="cli", name="ann", place="desk")
+    actor = Principal(kind="cli", name="ann", place="desk")
     entries = [Entry(number=0, previous="", at=at(n), app="shop", action="cancel", instance=f"i{n}", actor=actor)
                for n in range(count)]  # fmt: skip
     entries.append(

@@ -24,7 +24,7 @@ from perdure.history.nodes import about_of, slots_told
 from perdure.history.options import Place, app_of, example_in, place_of
 from perdure.history.queued import limits_told, place_told
 from perdure.history.state import Standing
-from perdure.scheduler.line import Ticket, in_order
+from perdure.scheduler.limiter import Ticket, in_order
 from perdure.stores.contract import (
     ADMITTED,
     CLAIMED,

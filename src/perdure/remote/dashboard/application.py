@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from perdure.clock import SECOND, Clock, SystemClock
 from perdure.engine.auditing import DASHBOARD, acting
 from perdure.errors import InstanceNotFound, InvalidArgument, NotPermitted, PerdureError, ScheduleNotFound
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.remote.dashboard.counted import Counted
 from perdure.remote.dashboard.forms import form_of
 from perdure.remote.dashboard.guard import HEADERS, Policy, is_our_form
@@ -167,7 +167,7 @@ class Site:
                 visit.form = await self._form(visit)
             async with asyncio.timeout(ASK_SECONDS):
                 await _open(visit, target)
-                acting.set(_actor(visit))
+                acting.set(_principal(visit))
                 shown = await (page.does if visit.request.method == "POST" and page.does else page.shows)(visit)
             target.answered()
         except TimeoutError:
@@ -313,10 +313,10 @@ class _At:
         """It is somebody else's."""
 
 
-def _actor(visit: Visit) -> Actor:
+def _principal(visit: Visit) -> Principal:
     """Who acts, for the audit log."""
     name = "anonymous" if not visit.has_token else f"{visit.session.role.word} token, session {visit.session.id[:8]}"
-    return Actor(kind=DASHBOARD, name=name, place=_caller(visit.request))
+    return Principal(kind=DASHBOARD, name=name, place=_caller(visit.request))
 
 
 async def _open(visit: Visit, target: Target) -> None:

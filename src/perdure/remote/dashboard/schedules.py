@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from perdure.remote.dashboard.asking import Asking, Field, reason
 from perdure.remote.dashboard.page import Page, Shown
-from perdure.remote.dashboard.views.timetable import line_of
+from perdure.remote.dashboard.views.timetable import schedule_of
 from perdure.remote.dashboard.visit import Visit
 from perdure.sdk.role import Role
 from perdure.sdk.schedules import Schedule
@@ -87,19 +87,19 @@ ACTIONS = {
 
 async def schedules(visit: Visit) -> Shown:
     now = visit.now
-    lines = []
+    rows = []
     async for state in visit.client.schedules():
-        lines.append(line_of(state, now))
-        if len(lines) == SCHEDULES_MAX:
+        rows.append(schedule_of(state, now))
+        if len(rows) == SCHEDULES_MAX:
             break
     actions = [action for action in ACTIONS.values() if visit.may(action.role)]
-    return Shown({"lines": lines, "actions": actions, "is_cut": len(lines) == SCHEDULES_MAX})
+    return Shown({"rows": rows, "actions": actions, "is_cut": len(rows) == SCHEDULES_MAX})
 
 
 async def ask(visit: Visit) -> Shown:
     action = visit.action(ACTIONS)
     state = await visit.client.get_schedule(visit.id).describe()
-    told = f"{action.warns} Next tick: {line_of(state, visit.now).next}." if state.next else action.warns
+    told = f"{action.warns} Next tick: {schedule_of(state, visit.now).next}." if state.next else action.warns
     asking = Asking(
         verb=action.verb,
         warns=told,

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from perdure.clock import Clock, SystemClock
 from perdure.engine.auditing import acting
 from perdure.errors import NotPermitted, PerdureError
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.remote.hosts import is_own_host
 from perdure.remote.http.actors import ACTOR_ROUTES
 from perdure.remote.http.blocks import BlockRoute, routes_of
@@ -73,7 +73,7 @@ class _Door:
                     _refuse_other_sites(scope, policy.hosts)
                 grant = admit_anybody(policy) if scope["path"] in _OPEN else admit(_shown(scope), policy)
                 scope[_APP] = grant.app
-                acting.set(Actor(kind="server", name=grant.name, place=_peer(scope)))
+                acting.set(Principal(kind="server", name=grant.name, place=_peer(scope)))
             except PerdureError as error:
                 app = _answer(fault_of(error, BAD_REQUEST))
         await app(scope, receive, send)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perdure.engine.auditing import MCP, acting
 from perdure.errors import NotAuthenticated
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.remote.http.endpoints import Json
 from perdure.remote.http.faults import BAD_REQUEST, fault_of
 from perdure.remote.mcp import answers
@@ -141,7 +141,7 @@ class _Names:
         if ctx.request is not None:
             name, peer = ctx.request.scope[_CALLER], ctx.request.client
             place = f"{peer.host}:{peer.port}" if peer is not None else place
-        acting.set(Actor(kind=MCP, name=name, place=place, claims=_claims(ctx)))
+        acting.set(Principal(kind=MCP, name=name, place=place, claims=_claims(ctx)))
         return await call_next(ctx)
 
 

@@ -26,7 +26,7 @@ from perdure.errors import (
     ServerError,
     ServerUnavailable,
 )
-from perdure.history.audit_log import Actor
+from perdure.history.audit_log import Principal
 from perdure.remote.native.calls import Call, read_answer, write_request
 from perdure.remote.native.target import Target
 from perdure.remote.rpc.caller import NATIVE_AGENT
@@ -139,11 +139,11 @@ class Channel:
 
 def _claim() -> tuple[tuple[str, str], ...]:
     """Who runs a command of the command line, or has a model do it; nothing of programs, whose calls are many."""
-    actor = acting.get()
-    if not isinstance(actor, Actor) or actor.kind not in ("cli", MCP):
+    principal = acting.get()
+    if not isinstance(principal, Principal) or principal.kind not in ("cli", MCP):
         return ()
-    lead = "" if actor.kind == "cli" else f"{MCP}:"
-    return ((USER_KEY, quote(f"{lead}{actor.name}@{actor.place}")),)
+    lead = "" if principal.kind == "cli" else f"{MCP}:"
+    return ((USER_KEY, quote(f"{lead}{principal.name}@{principal.place}")),)
 
 
 def _metadata(target: Target, app: str | None) -> tuple[tuple[str, str], ...]:

@@ -32,7 +32,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     unnamed: int
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """One queue."""
 
     name: str
@@ -62,8 +62,8 @@ def machine_of(node: NodeState, now: int) -> Machine:
     )
 
 
-def queue_of(queue: QueueState, now: int) -> Line:
-    return Line(
+def queue_of(queue: QueueState, now: int) -> QueueRow:
+    return QueueRow(
         name=queue.name,
         waiting=queue.waiting,
         running=queue.running,

@@ -20,7 +20,7 @@ class Run(msgspec.Struct, frozen=True):
     title: str
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     """One schedule. `runs` are those that go on, then those that ended last."""
 
     id: str
@@ -34,10 +34,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
-def line_of(state: ScheduleState, now: int) -> Line:
+def schedule_of(state: ScheduleState, now: int) -> ScheduleRow:
     ahead = _ahead(state.next[0], now) if state.next else ""
     runs = [*map(_run, state.running), *map(_run, state.recent[:RUNS_SHOWN])]
-    return Line(
+    return ScheduleRow(
         id=state.id,
         workflow=state.workflow,
         state=_standing(state),

@@ -1,4 +1,4 @@
-"""The line before a queue: who may run next, from its limits, who runs, who waits and when the last ones started."""
+"""The limiter of a queue: who may run next, from its limits, who runs, who waits and when the last ones started."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
     since: int
 
 
-class Line:
+class Limiter:
     """Pure: times come in as arguments, in microseconds since 1970 UTC.
 
     A slot goes to the highest priority; within one, keys take turns, and the tickets of a key go in the order in which
@@ -57,7 +57,7 @@ class Line:
             self._running_keys[key] += 1
 
     def recall(self, starts: Iterable[int]) -> None:
-        """Count starts, oldest first, that an earlier owner of the line has allowed."""
+        """Count starts, oldest first, that an earlier owner of the queue has allowed."""
         self._starts.extend(starts)
 
     def leave(self, address: Address) -> None:
@@ -149,15 +149,15 @@ class Line:
         return len(self._waiting) + len(self._running)
 
     def __repr__(self) -> str:
-        return f"<Line: {len(self._waiting)} wait, {len(self._running)} run>"
+        return f"<Limiter: {len(self._waiting)} wait, {len(self._running)} run>"
 
 
 def in_order(tickets: Iterable[Ticket]) -> list[Ticket]:
     """Those that wait in the order in which free slots would take them if nobody else came."""
-    line = Line(Limits())
+    limiter = Limiter(Limits())
     for ticket in sorted(tickets, key=lambda ticket: ticket.since):
-        line.join(ticket)
+        limiter.join(ticket)
     found: list[Ticket] = []
-    while (admitted := line.admit(0)) is not None:
+    while (admitted := limiter.admit(0)) is not None:
         found.append(admitted)
     return found

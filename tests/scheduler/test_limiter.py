@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from perdure.history.options import Limits
-from perdure.scheduler.line import AGED_EVERY, RETURNING, Line, Ticket, in_order
+from perdure.scheduler.limiter import AGED_EVERY, RETURNING, Limiter, Ticket, in_order
 
 SECOND = 1_000_000
 
@@ -17,30 +17,30 @@ def ticket(number: int, key: str = "", priority: int = 0, since: int | None = No
     return Ticket(("i", "e", 1, number), key, priority, number if since is None else since)
 
 
-def line(*tickets: Ticket, **limits: int) -> Line:
-    made = Line(Limits(**limits))
+def limiter(*tickets: Ticket, **limits: int) -> Limiter:
+    made = Limiter(Limits(**limits))
     for one in tickets:
         made.join(one)
     return made
 
 
-def admitted(line: Line, now: int = 0) -> list[int]:
+def admitted(limiter: Limiter, now: int = 0) -> list[int]:
     """The numbers of those that get a slot now."""
     found = []
-    while (one := line.admit(now)) is not None:
+    while (one := limiter.admit(now)) is not None:
         found.append(one.address[3])
     return found
 
 
 def test_no_more_run_than_there_are_slots_and_a_freed_one_goes_on():
-    made = line(*(ticket(number) for number in range(5)), concurrency=2)
+    made = limiter(*(ticket(number) for number in range(5)), concurrency=2)
     assert admitted(made) == [0, 1]
     made.leave(("i", "e", 1, 1))
     assert admitted(made) == [2]
 
 
 def test_a_key_that_has_its_slots_is_passed_over():
-    made = line(*(ticket(n, "a") for n in range(3)), ticket(9, "b"), concurrency=3, per_key=1)
+    made = limiter(*(ticket(n, "a") for n in range(3)), ticket(9, "b"), concurrency=3, per_key=1)
     assert admitted(made) == [0, 9]
     made.leave(("i", "e", 1, 9))
     assert admitted(made) == []
@@ -50,16 +50,16 @@ def test_a_key_that_has_its_slots_is_passed_over():
 
 def test_keys_take_turns_however_many_one_of_them_brings():
     flood = [ticket(n, "flood") for n in range(100)]
-    made = line(*flood, ticket(200, "small"), ticket(201, "small"))
+    made = limiter(*flood, ticket(200, "small"), ticket(201, "small"))
     assert [made.admit(0).key for _ in range(3)] == ["flood", "small", "flood"]
 
 
 def test_a_higher_priority_goes_first():
-    assert admitted(line(ticket(0), ticket(1, priority=5), ticket(2, priority=-1))) == [1, 0, 2]
+    assert admitted(limiter(ticket(0), ticket(1, priority=5), ticket(2, priority=-1))) == [1, 0, 2]
 
 
 def test_nobody_starves_while_others_of_higher_priority_keep_coming():
-    made = line(ticket(0, "low"), *(ticket(n, "high", 9) for n in range(1, 100)), concurrency=1)
+    made = limiter(ticket(0, "low"), *(ticket(n, "high", 9) for n in range(1, 100)), concurrency=1)
     slots = 0
     while True:
         slots += 1
@@ -72,12 +72,12 @@ def test_nobody_starves_while_others_of_higher_priority_keep_coming():
 
 
 def test_who_returns_goes_before_even_the_one_that_waits_longest():
-    made = line(ticket(0), *(ticket(n, priority=RETURNING) for n in range(10, 20)), concurrency=10)
+    made = limiter(ticket(0), *(ticket(n, priority=RETURNING) for n in range(10, 20)), concurrency=10)
     assert admitted(made) == list(range(10, 20))
 
 
 def test_a_rate_holds_in_every_window_and_says_when_to_look_again():
-    made = line(*(ticket(n) for n in range(5)), rate=2, per=10 * SECOND)
+    made = limiter(*(ticket(n) for n in range(5)), rate=2, per=10 * SECOND)
     assert made.admit(0).address[3] == 0
     assert made.admit(4 * SECOND).address[3] == 1
     assert made.admit(5 * SECOND) is None
@@ -88,14 +88,14 @@ def test_a_rate_holds_in_every_window_and_says_when_to_look_again():
 
 
 def test_a_rate_counts_starts_that_another_owner_allowed():
-    made = line(ticket(0), rate=2, per=10 * SECOND)
+    made = limiter(ticket(0), rate=2, per=10 * SECOND)
     made.recall([0, SECOND])
     assert made.admit(2 * SECOND) is None
     assert made.admit(10 * SECOND) is not None
 
 
 def test_a_place_that_was_given_is_kept_when_the_limit_has_sunk():
-    made = line(ticket(5), concurrency=1)
+    made = limiter(ticket(5), concurrency=1)
     for number in (1, 2, 2):
         made.occupy(("i", "e", 1, number), "")
     made.leave(("i", "e", 1, 1))
@@ -105,7 +105,7 @@ def test_a_place_that_was_given_is_kept_when_the_limit_has_sunk():
 
 
 def test_leaving_twice_frees_one_slot():
-    made = line(ticket(0), ticket(1), ticket(2), concurrency=1)
+    made = limiter(ticket(0), ticket(1), ticket(2), concurrency=1)
     made.admit(0)
     made.leave(("i", "e", 1, 0))
     made.leave(("i", "e", 1, 0))
@@ -126,7 +126,7 @@ def test_never_more_than_the_limits_and_everybody_runs(seed):
         rate=dice.choice((None, 2, 5)),
         per=10 * SECOND,
     )
-    made, now, running = Line(limits), 0, {}
+    made, now, running = Limiter(limits), 0, {}
     waiting = [ticket(n, dice.choice("abc"), dice.randrange(3)) for n in range(60)]
     starts, done = [], 0
     while done < 60:
@@ -150,7 +150,7 @@ def test_never_more_than_the_limits_and_everybody_runs(seed):
 
 
 def test_a_start_that_comes_after_its_window_counts_anew():
-    rated = line(ticket(1), ticket(2), ticket(3), rate=2, per=SECOND)
+    rated = limiter(ticket(1), ticket(2), ticket(3), rate=2, per=SECOND)
     assert admitted(rated) == [1, 2]
     assert rated.count(SECOND)  # who got its slot long ago begins only now
     assert admitted(rated, SECOND) == [3]
