@@ -352,6 +352,29 @@ def test_purge_needs_an_end_and_leaves_nothing(run, app):
 # -- rerun ---------------------------------------------------------------------------------------------------
 
 
+def test_an_event_that_comes_at_once_is_taken_after_those_of_the_history_that_a_rerun_keeps(run, app):
+    @app.activity
+    async def note(what: str) -> str:
+        return what
+
+    @app.workflow
+    async def main() -> list[str]:
+        first = await note(await wait_for_event("e", str))
+        return [first, await wait_for_event("e", str)]
+
+    async def scenario():
+        async with app:
+            handle = await main.with_options(id="x").start()
+            await handle.raise_event("e", "first")
+            await handle.raise_event("e", "second")
+            before = await handle.result(30)
+            again = await handle.rerun(1, id="y")
+            await again.raise_event("e", "third")
+            return before, await again.result(30)
+
+    assert run(scenario) == (["first", "second"], ["first", "third"])
+
+
 def test_rerun_keeps_history_before_the_event_and_does_the_rest_again(run, app):
     ran = []
     broken = [True]

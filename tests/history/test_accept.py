@@ -167,6 +167,17 @@ def test_a_generation_begins_before_what_came_while_the_one_before_ended():
     assert begun_first(came, RUNNING) == came
 
 
+def test_a_fork_begins_with_what_it_takes_over_and_not_with_what_its_code_would_raise():
+    came = Message(EventRaised(name="a"), key="a", stored=True)
+    raised = Message(EventRaised(name="a"), key="x/e1.2/5.1", stored=True)
+    start = Message(RunStarted(name="main", generation=2), "x/e1.2/5.1", "e1", 2, stored=True)
+    adopted = Message(EventRaised(name="a"), "x/e1.2/5.2", "e1", 2, stored=True)
+    reply = Message(REPLY, None, "e1", 2)
+    assert begun_first([came, reply, adopted], RUNNING) == [adopted, came, reply]
+    assert begun_first([came, start, adopted], RUNNING) == [start, adopted, came]
+    assert begun_first([came, raised], RUNNING) == [came, raised]
+
+
 def test_a_start_that_is_heard_again_is_not_taken_twice():
     start = Message(RunStarted(name="main"), "start", "e1", 2)
     begun = accept(RUNNING, WAITS, (), [start], Node(), has_begun=True)

@@ -114,12 +114,21 @@ class Intake(msgspec.Struct):
 
 
 def begun_first(batch: list[A], head: Head) -> list[A]:
-    """The messages of a batch with the start of a generation, and what it carries over, before what came meanwhile."""
-    if len(batch) == 1 or RunStarted not in (type(message.event) for message in batch[1:]):
+    """The messages of a batch with what the run begins with before what came meanwhile: the start of a generation and
+    what it carries over, or the arrivals that a fork takes over with its history."""
+    if len(batch) == 1:
         return batch
-    own = f"{head.id}/{head.execution}.{head.generation - 1}/"
-    carried = [m for m in batch if type(m.event) is RunStarted or (m.key is not None and m.key.startswith(own))]
-    return carried + [message for message in batch if message not in carried]
+    run = f"{head.id}/{head.execution}."
+    carried, adopted = f"{run}{head.generation - 1}/", f"{run}{head.generation}/{head.sequence}."
+
+    def comes_later(message: A) -> bool:
+        if type(message.event) is RunStarted:
+            return False
+        key = message.key or ""
+        # with an execution, because what code raises on its own instance has none, and came when it was written
+        return not (key.startswith(carried) or (message.execution is not None and key.startswith(adopted)))
+
+    return sorted(batch, key=comes_later)
 
 
 def suspended_apart(batch: list[A]) -> tuple[list[A], list[A]]:
