@@ -147,7 +147,7 @@ def test_a_key_that_makes_the_id_of_another_agents_run_is_refused(run, url) -> N
         web = httpx.ASGITransport(application(agents))
         async with (
             App("desks", store=url, agents=agents),
-            httpx.AsyncClient(transport=web, base_url="http://d") as http,
+            httpx.AsyncClient(transport=web, base_url="http://localhost") as http,
         ):
             asked = [("desk", "night-1"), ("desk-night", "1"), ("desk", "night-1")]
             answers = [
@@ -170,7 +170,7 @@ def test_requests_of_one_session_wait_for_each_other(run, url) -> None:
         web = httpx.ASGITransport(application([agent]))
         async with (
             App("echoes", store=url, agents=[agent]),
-            httpx.AsyncClient(transport=web, base_url="http://d") as http,
+            httpx.AsyncClient(transport=web, base_url="http://localhost") as http,
         ):
             bodies = [{"model": "echo", "messages": _user(word)} for word in ("a", "b", "c")]
             asked = (http.post("/v1/chat/completions", headers={"X-Session": "s"}, json=body) for body in bodies)
@@ -366,7 +366,34 @@ def test_with_keys_nobody_asks_without_one(model: FakeOpenAI, tmp_path: Any) -> 
             assert len(list(client.models.list())) == 2
 
 
-def test_an_application_without_agents_or_with_two_of_a_name_or_a_key_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    "options, host, status",
+    [
+        ({}, "localhost:8000", 200),
+        ({}, "127.0.0.1:8000", 200),
+        ({}, "rebound.example.org", 421),
+        ({"hosts": ["Desk.example.org"]}, "desk.example.org:8000", 200),
+        ({"hosts": ["desk.example.org"]}, "rebound.example.org", 421),
+        ({"hosts": None}, "anything", 200),
+        ({"keys": ["s3cret"]}, "anything", 200),
+    ],
+)
+def test_without_keys_a_page_that_bound_its_name_to_this_machine_is_not_answered(run, options, host, status) -> None:
+    web = httpx.ASGITransport(application([DurableAgent(Agent(TestModel(), name="clerk"))], **options))
+
+    async def scenario() -> httpx.Response:
+        async with httpx.AsyncClient(transport=web, base_url="http://localhost") as http:
+            return await http.get("/v1/models", headers={"host": host, "authorization": "Bearer s3cret"})
+
+    answer = run(scenario)
+    assert answer.status_code == status
+    if status == 421:
+        assert answer.json()["error"]["message"] == (
+            "these agents do not go by the name 'rebound.example.org'; add it: application(hosts=[...])"
+        )
+
+
+def test_an_application_without_agents_or_with_two_of_a_name_or_a_key_or_host_that_is_none_is_refused() -> None:
     agents: list[Any] = [DurableAgent(Agent(TestModel(), name="clerk"))]
     for bad in (
         lambda: application([]),
@@ -374,6 +401,8 @@ def test_an_application_without_agents_or_with_two_of_a_name_or_a_key_that_is_no
         lambda: application(agents, keys=[""]),
         lambda: application(agents, keys=[5]),  # type: ignore[list-item]
         lambda: application(agents, keys=b"key"),  # type: ignore[arg-type]
+        lambda: application(agents, hosts="desk.example.org"),
+        lambda: application(agents, hosts=[""]),
         lambda: application([*agents, *agents]),
     ):
         with pytest.raises(InvalidArgument):

@@ -16,6 +16,7 @@ from perdure.agents.hosted import DurableAgent
 from perdure.agents.web import chat, completions, runs
 from perdure.agents.web.desk import KEY, Desk
 from perdure.errors import InstanceExists, InstanceNotFound, InvalidArgument, OutcomeError, PerdureError
+from perdure.hosts import is_own_host
 
 log = logging.getLogger("perdure")
 Endpoint = Callable[[Desk, Request], Awaitable[Response]]
@@ -30,24 +31,31 @@ _ROUTES: tuple[tuple[str, str, Endpoint], ...] = (
 )
 
 
-def application(agents: Iterable[DurableAgent[Any, Any]], *, keys: Sequence[str] = ()) -> Starlette:
+def application(
+    agents: Iterable[DurableAgent[Any, Any]], *, keys: Sequence[str] = (), hosts: Sequence[str] | None = ()
+) -> Starlette:
     """The agents of an open app as an ASGI application, to be mounted or served.
 
-    With `keys`, a request has to bring one of them as OpenAI's clients do, "Authorization: Bearer KEY"; without them
-    everybody may ask who reaches it. Raises InvalidArgument for no agents, two of a name, or a key that is none.
+    With `keys`, a request has to bring one of them as OpenAI's clients do, "Authorization: Bearer KEY". Without them
+    everybody may ask who reaches it by one of the names `hosts`, by localhost or by an address in numbers, and with
+    `hosts` None by any name, as behind a proxy that knows who asks. Raises InvalidArgument for no agents, two of a
+    name, or a key or host that is none.
     """
-    if isinstance(keys, (str, bytes)) or not all(isinstance(key, str) and key for key in keys):
-        raise InvalidArgument("keys are a list of texts that are not empty; write keys=[...]")
-    desk, allowed = Desk(agents), [key.encode() for key in keys]
+    texts = {"keys": keys, "hosts": () if hosts is None else hosts}
+    for name, given in texts.items():
+        if isinstance(given, (str, bytes)) or not all(isinstance(each, str) and each for each in given):
+            raise InvalidArgument(f"{name} are a list of texts that are not empty; write {name}=[...]")
+    desk, guard = Desk(agents), _Guard(keys, hosts)
     return Starlette(
-        routes=[Route(path, _answering(desk, allowed, answer), methods=[method]) for method, path, answer in _ROUTES]
+        routes=[Route(path, _answering(desk, guard, answer), methods=[method]) for method, path, answer in _ROUTES]
     )
 
 
-def _answering(desk: Desk, keys: Sequence[bytes], answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+def _answering(desk: Desk, guard: _Guard, answer: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     async def answered(request: Request) -> Response:
-        if keys and not _is_allowed(request, keys):
-            return _refused(401, "the key is missing or unknown; send one as Authorization: Bearer KEY")
+        kept_out = guard.refusal(request)
+        if kept_out is not None:
+            return kept_out
         try:
             return await answer(desk, request)
         except Exception as error:  # noqa: BLE001 because each becomes an answer
@@ -58,6 +66,22 @@ def _answering(desk: Desk, keys: Sequence[bytes], answer: Endpoint) -> Callable[
             return refused
 
     return answered
+
+
+class _Guard:
+    """Who may ask: with keys who has one, else who knows us by a name of ours, which a page of the web does not."""
+
+    def __init__(self, keys: Sequence[str], hosts: Sequence[str] | None) -> None:
+        self._keys = [key.encode() for key in keys]
+        self._hosts = frozenset(host.lower() for host in hosts) if hosts is not None and not keys else None
+
+    def refusal(self, request: Request) -> Response | None:
+        if self._keys and not _is_allowed(request, self._keys):
+            return _refused(401, "the key is missing or unknown; send one as Authorization: Bearer KEY")
+        host = request.headers.get("host")
+        if host is not None and self._hosts is not None and not is_own_host(host, self._hosts):
+            return _refused(421, f"these agents do not go by the name {host[:100]!r}; add it: application(hosts=[...])")
+        return None
 
 
 def _refusal(error: Exception, path: str) -> Response:

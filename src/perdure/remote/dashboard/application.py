@@ -23,6 +23,7 @@ from perdure.clock import SECOND, Clock, SystemClock
 from perdure.engine.auditing import DASHBOARD, acting
 from perdure.errors import InstanceNotFound, InvalidArgument, NotPermitted, PerdureError, ScheduleNotFound
 from perdure.history.audit_log import Principal
+from perdure.hosts import is_own_host
 from perdure.remote.dashboard.counted import Counted
 from perdure.remote.dashboard.forms import form_of
 from perdure.remote.dashboard.guard import HEADERS, Policy, is_our_form
@@ -32,7 +33,6 @@ from perdure.remote.dashboard.seal import SESSION_SECONDS, Seal, Session
 from perdure.remote.dashboard.targets import LOST, Place, Target, Targets
 from perdure.remote.dashboard.views import moments
 from perdure.remote.dashboard.visit import Visit
-from perdure.remote.hosts import is_own_host
 from perdure.remote.security import TOKEN_CHARACTERS_MAX
 from perdure.sdk.client import Client
 from perdure.sdk.role import Role

@@ -21,7 +21,7 @@ from perdure.clock import Clock, SystemClock
 from perdure.engine.auditing import acting
 from perdure.errors import NotPermitted, PerdureError
 from perdure.history.audit_log import Principal
-from perdure.remote.hosts import is_own_host
+from perdure.hosts import is_own_host
 from perdure.remote.http.actors import ACTOR_ROUTES
 from perdure.remote.http.blocks import BlockRoute, routes_of
 from perdure.remote.http.document import BLOCKS, document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perdure.remote.hosts import is_own_host
+from perdure.hosts import is_own_host
 
 
 @pytest.mark.parametrize(
