@@ -10,6 +10,8 @@ import sqlite3
 
 import pytest
 
+from perdure.errors import StoreNotUsable
+from perdure.stores.sql.sqlite import SqliteConnection
 from tests.explain.place import APPROVAL, HEADER, Place
 from tests.explain.test_waits import GATE
 from tests.remote.peer import Peer
@@ -156,6 +158,34 @@ async def nap():
         assert told.command is None
         assert told.next == "it goes on by itself as soon as the store takes the commit"
         assert place.ends("n").status == "completed"
+
+
+def test_a_store_that_has_become_read_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = SqliteConnection.begin
+
+    def refused(connection: SqliteConnection, *, write: bool) -> None:
+        if write:  # by hand, because root writes whatever the modes are
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
+        begin(connection, write=write)
+
+    with place.running(APPROVAL) as app:
+        place.begin("approval", id="a")
+        place.told("a", "event")
+        monkeypatch.setattr(SqliteConnection, "begin", refused)
+        with pytest.raises(StoreNotUsable, match="cannot be written"):
+            place.inside(app, app.client.get("a").raise_event("approved"))
+        told = place.here(app, "a", "store-refuses")
+        assert re.fullmatch(
+            r"approval a goes on when its process can write to the store again: .*shop\.db cannot be written "
+            r"\(attempt to write a readonly database\); make the file and its directory writable for this user\.",
+            told.sentence,
+        )
+        assert (told.command, told.is_normal) == (None, False)
+        monkeypatch.undo()
+        told = place.here(app, "a", "event")
+        place.does(told.command or "", "a")
 
 
 def test_a_server_without_a_worker(place: Place) -> None:

@@ -22,7 +22,7 @@ from perdure.engine.deliveries import Deliveries
 from perdure.engine.instance import Instance
 from perdure.engine.lender import Loan
 from perdure.engine.operations import Operations
-from perdure.engine.ownership import Ownership
+from perdure.engine.ownership import Ownership, Refusal
 from perdure.engine.peers import Peers
 from perdure.engine.ports import Borrower, Executor, Tracing
 from perdure.engine.retention import Keeper
@@ -262,6 +262,11 @@ class Engine:
     def is_remote(self) -> bool:
         """Whether the app's code runs in other processes."""
         return self._executor.is_remote
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the store gives this node nothing at present."""
+        return self._ownership.refusal
 
     @property
     def leads(self) -> bool:

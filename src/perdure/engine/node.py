@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from perdure.clock import Clock
+from perdure.engine.ownership import Refusal
 from perdure.engine.shard import Shard
 from perdure.stores.contract import EngineStore
 from perdure.telemetry.metrics import Metrics
@@ -27,6 +28,10 @@ class Node(Protocol):
     @property
     def announces(self) -> bool:
         """Whether notices are written of what happens to instances."""
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the store gives this node nothing at present. None: it does, or this node asks for nothing."""
 
     @property
     def leads(self) -> bool:

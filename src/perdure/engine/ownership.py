@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from perdure.actors.placement import share
 from perdure.actors.pulse import BEATS_PER_LEASE, Heard, Pulse, Standing, is_certain
@@ -23,6 +23,13 @@ again there."""
 
 OPENED_AT_ONCE_MAX = 8
 """Shards whose work is taken up at the same time, so that one does not wait for what the others have to read."""
+
+
+class Refusal(NamedTuple):
+    """Why the store gives a node nothing, and since when, microseconds since 1970 UTC."""
+
+    since: int
+    why: str
 
 
 class Tenant(Protocol):
@@ -62,6 +69,7 @@ class Ownership:
     def __init__(self, tenant: Tenant, pulse: Pulse, standby_seconds: float, *, counts_deaths: bool) -> None:
         self.owned: dict[int, Shard] = {}
         self.members: list[Member] = []
+        self.refusal: Refusal | None = None
         self._tenant = tenant
         self._store = tenant.store
         self._pulse = pulse
@@ -210,6 +218,11 @@ class Ownership:
         except StoreRolledBack as error:
             self._tenant.rolled_back(error)
             raise
+        except StoreError as error:
+            since = self.refusal.since if self.refusal is not None else self._tenant.clock.now()
+            self.refusal = Refusal(since, str(error.args[0]))
+            raise
+        self.refusal = None
         if self._is_shared and len(self.owned) >= self._target():
             return None  # until the next beat
         return self._standby_seconds

@@ -342,6 +342,7 @@ class View:
 
     is_remote = False
     leads = False
+    refusal = None
     metrics: Metrics | None = None
     announces = False
 

@@ -170,8 +170,16 @@ _UNOWNED = (
         title="The store does not take writes in time",
         sentence="{who} goes on when the store answers: a commit has been under way for {age}",
         next="it goes on by itself as soon as the store takes the commit",
-        why="Another program keeps the database locked, its disk is read-only or slow, or the connection is bad.",
+        why="Another program keeps the database locked, its disk is slow, or the connection is bad.",
         prevent="Keep foreign transactions on the store short, and watch the commit time.",
+    ),
+    Cause(
+        id="store-refuses",
+        title="The store cannot be written",
+        sentence="{who} goes on when its process can write to the store again: {why}",
+        next="it goes on by itself within a few seconds of that",
+        why="The store's file, its directory or its disk has become read-only, or the disk fails.",
+        prevent="Watch the disk, and let nothing else change the modes or the mount of the store's directory.",
     ),
     Cause(
         id="clock-skew",

@@ -132,6 +132,9 @@ def _suspended(sight: Sight) -> Finding | None:
 def _storeless(sight: Sight) -> Finding | None:
     """The store takes nothing, so that whatever it waits for may have come and lie in memory."""
     scene = sight.scene
+    if scene.refusal is not None:
+        why = shown(scene.refusal.why, TEXT_CHARACTERS_MAX).rstrip(".")
+        return Finding(cause="store-refuses", facts={"why": why}, since=scene.refusal.since)
     if scene.full_since is not None:
         return Finding(cause="store-full", facts={"since": time(scene.full_since)}, since=scene.full_since)
     since = scene.committing_since

@@ -197,6 +197,9 @@ class Reader:
             is_home=app == self._node.app,
         )
         owner = self._node.owner_of(head.id) if scene.is_home else None
+        if owner is None and scene.is_home and self._store.lease_seconds is None:
+            # where leases run out, another node takes what this one is refused
+            return msgspec.structs.replace(scene, refusal=self._node.refusal)
         return _owned(scene, owner, head) if owner is not None and not owner.commands_only else scene
 
     async def _nodes(self, app: str) -> tuple[Member, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from perdure.engine.attempts import AttemptState
+from perdure.engine.ownership import Refusal
 from perdure.engine.workflow_slots import WorkflowSlots
 from perdure.history.entities import EntityQueue
 from perdure.history.nodes import is_of
@@ -39,6 +40,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """The workflow slots of the node, where it is this one."""
     queue: EntityQueue | None = None
     """What waits for an entity that this process has in memory."""
+    refusal: Refusal | None = None
+    """Why this process cannot own it, which would if the store let it."""
     full_since: int | None = None
     committing_since: int | None = None
 
