@@ -16,6 +16,7 @@ import pytest
 from perdure import App, Client, Codec, wait_for_event
 from perdure.codec import Directory
 from perdure.errors import BlobsUnavailable
+from perdure.history.events import TurnStarted
 from tests.engine.packed import Earlier, files_with
 from tests.engine.test_stalls import stalled
 
@@ -184,6 +185,32 @@ def test_a_missing_blob_stalls_and_names_it_and_goes_on_when_it_is_back(run, url
     assert halt.reason == "blob-missing"
     assert name in halt.description
     assert result == 2_000
+
+
+def test_a_replay_of_large_payloads_meets_the_code_that_the_run_has_had(run, url, tmp_path):
+    app = App("packed", store=url, codec=Codec(offload=tmp_path / "blobs", offload_above=100))
+
+    @app.workflow
+    async def collect(text: str) -> int:
+        for _ in range(3):
+            text += await wait_for_event("more", str)
+        return len(text)
+
+    async def scenario():
+        async with app:
+            await collect.with_options(id="x").start("x" * 1_000)
+        for count in range(1, 4):
+            async with app:
+                handle = app.client.get("x")
+                await handle.raise_event("more", "y" * 1_000)
+                while len(found := await prints(handle)) <= count:
+                    await asyncio.sleep(0.01)
+        return found
+
+    async def prints(handle):
+        return [event.fingerprint async for event in handle.history() if isinstance(event, TurnStarted)]
+
+    assert run(scenario) == [collect.fingerprint, None, None, None]
 
 
 def test_values_beyond_the_bound_of_a_payload_pass_by_reference(run, url, tmp_path):

@@ -106,9 +106,10 @@ class LocalRun:
 class LiveRun(LocalRun):
     """A run's code in memory, as the engine drives it."""
 
-    __slots__ = ("_run", "_watchdog", "_workflow")
+    __slots__ = ("_met", "_run", "_watchdog", "_workflow")
 
     def __init__(self, run: Run, workflow: Workflow[..., Any], watchdog: Watchdog) -> None:
+        self._met: str | None = None
         self._run = run
         self._workflow = workflow
         self._watchdog = watchdog
@@ -119,16 +120,25 @@ class LiveRun(LocalRun):
 
     def replay(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
         """Bring new code to where history is; what stands against it, None if nothing."""
-        fingerprint = None
+        stall = self.follow(history, gate)
+        if stall is None:
+            self.take_over()
+        return stall
+
+    def follow(self, history: Sequence[Sequence[Any]], gate: Gate) -> Stall | None:
+        """Bring code through some more turns of history; what stands against it, None if nothing."""
         for turn in deliveries(history, gate):
-            fingerprint = getattr(turn.recorded[0], "fingerprint", None) or fingerprint
+            self._met = getattr(turn.recorded[0], "fingerprint", None) or self._met
             stall = self._guarded(self._run.replay, turn)
             if isinstance(stall, Stall):
                 return stall
-        if fingerprint != self._workflow.fingerprint:
+        return None
+
+    def take_over(self) -> None:
+        """The code is where history is, and records with the next turn what the run has not had from other code."""
+        if self._met != self._workflow.fingerprint:
             self._run.take_up()
         self._run.pay()
-        return None
 
     def retrace(self, turn: Delivery, *, is_whole: bool) -> list[Action] | Stall:
         """Bring new code through one turn of history; what it asked for again. Only a whole turn can be checked."""

@@ -255,14 +255,17 @@ class PackingRun(LocalRun):
     async def _catch_up(self) -> Stall | None:
         """Replay the history that was too large to be replayed at once, a turn at a time."""
         history, self._history = self._history, None
+        if history is None:
+            return None
         gate = Gate()
-        for turn in turns(history or ()):
+        for turn in turns(history):
             plain = [await self._plain_slowly(event) for event in turn]
             if self._closed:
                 return None
-            stall = self._live.replay([plain], gate)
+            stall = self._live.follow([plain], gate)
             if stall is not None:
                 return self._stamped(stall)
+        self._live.take_over()
         return None
 
     def _advanced(self, result: list[Action] | Stall, done: Done) -> None:
