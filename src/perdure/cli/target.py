@@ -151,10 +151,10 @@ class Target:
             )
         return replace(self, store=found.store, server=found.server, app=self.app or found.app, target=None)
 
-    def address(self, *, needs: Role = Role.READ, creates: bool = False) -> str:
+    def address(self, *, creates: bool = False) -> str:
         """The store's address. Raises InvalidArgument, NotPermitted and StoreNotUsable."""
         if self.target is not None:
-            return self._named(needs).address(creates=creates)
+            return self._named(Role.READ).address(creates=creates)
         if self.server is not None:
             raise InvalidArgument("this command reads a store itself, and no server has it at hand; give --store")
         if not self.store:

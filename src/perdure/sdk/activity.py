@@ -34,7 +34,6 @@ class Activity(Generic[P, R]):
         function: Callable[..., Any],
         name: str,
         options: CallOptions,
-        app_id: str | None = None,
         *,
         is_transaction: bool = False,
         has_stream: bool = False,
@@ -44,7 +43,7 @@ class Activity(Generic[P, R]):
         self.function = function
         self.options = options
         self.has_stream = has_stream
-        self.app_id = app_id
+        self.app_id: str | None = None
         self.is_async = inspect.iscoroutinefunction(function)
         self.is_transaction = is_transaction
         self.signature = Signature(function, skip=1 if is_transaction else 0)

@@ -664,9 +664,9 @@ _lines: dict[tuple[str, int, str], str | None] = {}
 LINES_MAX = 10_000
 
 
-def calling_line(depth: int = 2) -> str | None:
+def calling_line() -> str | None:
     """Where user code asks, as "file.py:12 in checkout"; the nearest frame that is neither ours nor asyncio's."""
-    frame: Any = sys._getframe(depth)
+    frame: Any = sys._getframe(2)
     for _ in range(8):
         if frame is None:
             return None

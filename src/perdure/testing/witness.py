@@ -64,10 +64,6 @@ Run = tuple[str, str, int]
 """(instance, execution, generation)."""
 
 
-class Violation(Exception):
-    """A law did not hold."""
-
-
 @dataclass
 class Track:
     """One instance as its commits left it."""

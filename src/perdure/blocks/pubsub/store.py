@@ -14,22 +14,20 @@ from perdure.history.events import MessagePublished
 from perdure.history.handling import Handled, lost
 from perdure.history.subscribing import DEFAULTS, SubscribeOptions
 from perdure.sdk.cloud_event import bytes_of, payload_of
-from perdure.sdk.gateway import Gateway
 from perdure.sdk.options import checked_name
 from perdure.sdk.publishing import checked_message, checked_topic
 
 
 class StoreBroker:
-    """Topics of one app. `gateway` packs what the app's codec packs; `engine` delivers on this node."""
+    """Topics of one app; `engine` delivers on this node."""
 
-    def __init__(self, engine: Engine, gateway: Gateway | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._gateway = gateway or engine.operations
         self._subscriptions: set[StoreSubscription] = set()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """As `Broker.publish`; the same source and id again are the same event."""
-        await self._gateway.publish([published(message, self._engine.clock.now()) for message in messages])
+        await self._engine.operations.publish([published(message, self._engine.clock.now()) for message in messages])
 
     async def subscribe(
         self,
@@ -43,7 +41,7 @@ class StoreBroker:
         checked_topic(topic)
         checked_name(group, "a group's name")
         subscription = StoreSubscription(self, topic, group, handle, options)
-        await self._gateway.join(topic, group, options)
+        await self._engine.operations.join(topic, group, options)
         self._engine.consumers.add(topic, group, subscription, lane)
         self._subscriptions.add(subscription)
         return subscription

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from perdure.clock import Clock, SystemClock, ordered_id
+from perdure.clock import SystemClock, ordered_id
 from perdure.codec import Payload
 from perdure.errors import (
     InstanceExists,
@@ -64,11 +64,11 @@ class ForeignGateway:
 
     offloads = False
 
-    def __init__(self, channel: Channel, codec: Codec, app: str, clock: Clock | None = None) -> None:
+    def __init__(self, channel: Channel, codec: Codec, app: str) -> None:
         self._channel = channel
         self._codec = codec
         self._app = app
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
 
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         """The execution id is "", because the protocol has no word for pinning one."""

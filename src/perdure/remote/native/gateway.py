@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.clock import Clock, SystemClock, ordered_id
+from perdure.clock import SystemClock, ordered_id
 from perdure.codec import Payload
 from perdure.errors import InstanceExists, ServerUnavailable
 from perdure.history.alike import FailureGroup, FailureQuery
@@ -41,10 +41,9 @@ class RemoteGateway:
 
     offloads = False
 
-    def __init__(self, channel: Channel, clock: Clock | None = None, *, try_seconds: float = TRY_SECONDS) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._clock = clock or SystemClock()
-        self._try_seconds = try_seconds
+        self._clock = SystemClock()
 
     async def start(self, name: str, input: Payload, options: StartOptions) -> tuple[str, str]:
         """An id is made here if none is given, so that a start may be tried again and still be one."""
@@ -191,7 +190,7 @@ class RemoteGateway:
                 now = time.monotonic()
                 # because a wait that was heard for a while was not in vain
                 silent_since = now if silent_since is None or now - begun > PAUSE_SECONDS_MAX else silent_since
-                if now - silent_since > self._try_seconds:
+                if now - silent_since > TRY_SECONDS:
                     raise
             await asyncio.sleep(min(PAUSE_SECONDS * 2.0**tries, PAUSE_SECONDS_MAX) * (1 - random.random() / 2))
             tries = min(tries + 1, 10)

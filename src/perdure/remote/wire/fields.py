@@ -96,23 +96,22 @@ def optional(wire: str, place: str = "") -> Field:
     return Field(wire, bind, place)
 
 
-def blob(wire: str, place: str = "") -> Field:
+def blob(wire: str) -> Field:
     """Bytes; empty is absent."""
-    place = place or wire
 
     def bind(_: Schema, field: FieldDescriptor) -> tuple[Write, Read]:
-        head, get = tag_of(field), attrgetter(place)
+        head, get = tag_of(field), attrgetter(wire)
 
         def write(record: Any) -> bytes:
             value = get(record)
             return head + framed(value) if value else b""
 
         def read(message: Any, values: dict[str, Any]) -> None:
-            values[place] = getattr(message, wire)
+            values[wire] = getattr(message, wire)
 
         return write, read
 
-    return Field(wire, bind, place)
+    return Field(wire, bind, wire)
 
 
 def note(wire: str, place: str = "", absent: str | None = None) -> Field:
@@ -313,23 +312,23 @@ def texts(wire: str, place: str = "") -> Field:
     return Field(wire, bind, place)
 
 
-def tags(wire: str = "tags", place: str = "tags") -> Field:
+def tags() -> Field:
     """A map of strings; empty is None."""
 
     def bind(_: Schema, field: FieldDescriptor) -> tuple[Write, Read]:
-        head, get = tag_of(field), attrgetter(place)
+        head, get = tag_of(field), attrgetter("tags")
 
         def write(record: Any) -> bytes:
             found = get(record)
             return b"".join([head + framed(_entry(key, found[key])) for key in sorted(found)]) if found else b""
 
         def read(message: Any, values: dict[str, Any]) -> None:
-            found = getattr(message, wire)
-            values[place] = dict(found) if found else None  # because an empty map is slow to copy
+            found = message.tags
+            values["tags"] = dict(found) if found else None  # because an empty map is slow to copy
 
         return write, read
 
-    return Field(wire, bind, place)
+    return Field("tags", bind, "tags")
 
 
 def _entry(key: str, value: str) -> bytes:

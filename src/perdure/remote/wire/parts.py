@@ -23,9 +23,9 @@ def failure(*, needed: bool = False) -> Field:
     return record("failureDetails", "failure", lambda: FAILURE, needed=needed)
 
 
-def trace(wire: str = "parentTraceContext") -> Field:
+def trace() -> Field:
     """The trace that a message continues."""
-    return record(wire, "trace", lambda: TRACE)
+    return record("parentTraceContext", "trace", lambda: TRACE)
 
 
 def parent() -> Field:
