@@ -58,17 +58,19 @@ def test_what_people_and_programs_read(busy):
     assert "ActivityCompleted" in busy.text("history", "done")
 
     told = busy.json("explain", "waiting[red]")
-    assert (told["cause"], told["command"]) == ("event", "perdure raise 'waiting[red]' approved")
+    assert (told["cause"], told["command"]) == ("event", """perdure raise 'waiting[red]' approved '""'""")
     assert (told["next"], told["chain"], told["normal"]) == ("nothing", [], True)
     sentence, since, following, command = busy.text("explain", "waiting[red]").splitlines()
     assert "waits for the event 'approved'" in sentence
     assert since.startswith("  since 20")
     assert following == "  next: nothing"
-    assert command == "  perdure raise 'waiting[red]' approved"
+    assert command == """  perdure raise 'waiting[red]' approved '""'"""
     command = busy.text(
         "explain", "waiting[red]", "--store", f"{busy.url}?synchronous=full", "--app", "shop"
     ).splitlines()[-1]
-    assert command == f"  perdure raise --store '{busy.url}?synchronous=full' --app shop 'waiting[red]' approved"
+    assert (
+        command == f"""  perdure raise --store '{busy.url}?synchronous=full' --app shop 'waiting[red]' approved '""'"""
+    )
 
 
 @pytest.mark.long

@@ -73,7 +73,7 @@ def test_a_model_finds_out_over_pipes_why_an_instance_waits_and_moves_it(shell):
             assert (await ask(client, "overview"))["runs_in"]
             told = await ask(client, "explain_instance", id="a/1")
             assert (told["cause"], told["normal"]) == ("event", True)
-            assert told["command"] == "perdure raise a/1 approved"
+            assert told["command"] == "perdure raise a/1 approved '\"\"'"
             done = await ask(client, "raise_event", id="a/1", event="approved", data="yes")
             assert done["done"] == "event 'approved' sent"
             while (state := await ask(client, "show_instance", id="a/1"))["status"] == "running":

@@ -22,7 +22,7 @@ from perdure.testing.simulate import scenario
 from perdure.testing.tape import Tape
 from perdure.testing.world import World
 
-SEEDS = 120
+SEEDS = 40
 ABOVE = 30
 """So small that almost every payload is a blob."""
 RING = KeyRing({"k1": KeyRing.new_key()})

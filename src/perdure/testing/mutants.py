@@ -47,6 +47,8 @@ class Mutant:
     owner: Any
     attribute: str
     make: Callable[[Any], Any]
+    seed: int = 0
+    """One that catches it, which is tried first; where the code has changed since, those from 0 on find another."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -259,56 +261,57 @@ def _always(value: bool) -> Callable[[Any], Any]:
 
 
 MUTANTS = (
-    Mutant("no fence", MemoryStore, "_write", _with_epoch_of_the_store),
+    Mutant("no fence", MemoryStore, "_write", _with_epoch_of_the_store, seed=16),
     Mutant("epochs that stand still", MemoryStore, "acquire", _with_epochs_that_stand_still),
     Mutant("activities started before the commit", Shard, "submit", _starting_first),
     Mutant("answered before the commit", Shard, "submit", _settling_first),
-    Mutant("messages seen before taken again", accept, "judge", _forgetful),
+    Mutant("messages seen before taken again", accept, "judge", _forgetful, seed=5),
     Mutant("replies to closed waits taken", accept, "judge", _open_to_closed_waits),
-    Mutant("run of a reply ignored", Instance, "tell", _blind_to_runs),
-    Mutant("mail deleted by a high-water mark", MemoryStore, "_turn", _below_high_water),
+    Mutant("run of a reply ignored", Instance, "tell", _blind_to_runs, seed=9),
+    Mutant("mail deleted by a high-water mark", MemoryStore, "_turn", _below_high_water, seed=28),
     Mutant("retry count not durable", reports, "_plan_retry", _without_counting),
     Mutant("eviction cancels the code", Instance, "close", _cancelling),
     Mutant("suspension ignored", Instance, "_let_through", _letting_through),
-    Mutant("silence taken for failure", Committer, "_commit", _taking_silence_for(None)),
+    Mutant("silence taken for failure", Committer, "_commit", _taking_silence_for(None), seed=11),
     Mutant("silence taken for success", Committer, "_commit", _taking_silence_for(Outcome.COMMITTED)),
-    Mutant("history not compared", runs, "compare", lambda _: lambda *args: None),
+    Mutant("history not compared", runs, "compare", lambda _: lambda *args: None, seed=14),
     Mutant("patches not recorded", runs.Run, "patched", _without_recording),
     Mutant("history kept by continue-as-new", MemoryStore, "_turn", _keeping_history),
-    Mutant("creation not idempotent", instance, "is_repetition", _always(False)),
+    Mutant("creation not idempotent", instance, "is_repetition", _always(False), seed=21),
     Mutant("timers forgotten by the next owner", MemoryStore, "due", _finding_nothing),
     Mutant("calls in flight not recovered", MemoryStore, "recover", _finding_nothing),
     Mutant("mail never polled", MemoryStore, "mail", _finding_nothing),
     Mutant("recovery from an old page", Shard, "_wakes", _recovering_blindly),
     Mutant("suspects accused when they have run", Lane, "_try", _accusing_last),
     Mutant("deaths not counted", MemoryStore, "_begin_life", _counting_no_deaths),
-    Mutant("quarantined calls run when loaded", calls, "is_quarantined", _always(False)),
-    Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False)),
+    Mutant("quarantined calls run when loaded", calls, "is_quarantined", _always(False), seed=7),
+    Mutant("quarantined calls recovered", shards, "is_quarantined", _always(False), seed=7),
     Mutant("a full queue gives slots", Limiter, "_is_full", _always(False)),
     Mutant("a key has all slots", Limiter, "_has_room", _always(True)),
     Mutant("a rate never reached", Limiter, "_is_rated", _always(False)),
-    Mutant("starts before the last owner's death not counted", MemoryStore, "permits", _finding_nothing),
+    Mutant("starts before the last owner's death not counted", MemoryStore, "permits", _finding_nothing, seed=7),
     Mutant("slots of calls not given back", Queues, "leave", lambda _: lambda self, address: None),
-    Mutant("queues not recovered", MemoryStore, "queued", _finding_nothing),
+    Mutant("queues not recovered", MemoryStore, "queued", _finding_nothing, seed=7),
     Mutant("calls in queues run before they have a slot", Queues, "told", _always(True)),
     Mutant(
         "events of the last turn not carried over",
         runs.Run,
         "_continued",
         lambda _: lambda self: self._continuation,
+        seed=12,
     ),
     Mutant("items taken from attempts that are over", instance.Instance, "append", _taking_any_items),
     Mutant("streams begun anew by each attempt", StreamOutlet, "begin", _yielding_from_the_start),
     Mutant("notices written apart from their turns, and lost", MemoryStore, "_turn", _forgetting_notices),
     Mutant("ends not told", shards, "notices_of", _silent_about_ends),
-    Mutant("compensations cut short by a cancellation", saga, "_wait", _impatient),
+    Mutant("compensations cut short by a cancellation", saga, "_wait", _impatient, seed=9),
 )
 
 
 def seeds_to_kill(mutant: Mutant, run: Callable[[int], Report], seeds_max: int = SEEDS_MAX) -> int | None:
     """How many seeds it takes until the mutant is caught; None if it survives all."""
     with mutant.applied():
-        for count, seed in enumerate(range(seeds_max), 1):
+        for count, seed in enumerate((mutant.seed, *range(seeds_max)), 1):
             if run(seed).violations:
                 return count
     return None

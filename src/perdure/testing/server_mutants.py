@@ -118,15 +118,15 @@ def _doing_nothing(_: Any) -> Any:
 
 SERVER_MUTANTS = (
     Mutant("token of an answer not checked", Dispatcher, "peek", _finding_by_old_tokens),
-    Mutant("a lease never runs out", Dispatcher, "tick", _without_leases),
-    Mutant("work of a worker that is gone forgotten", Dispatcher, "disconnect", _forgetting_work),
+    Mutant("a lease never runs out", Dispatcher, "tick", _without_leases, seed=8),
+    Mutant("work of a worker that is gone forgotten", Dispatcher, "disconnect", _forgetting_work, seed=15),
     Mutant("work that nobody wants stays out", Dispatcher, "withdraw", _leaving_it_out),
     Mutant("a worker gets more than it has room for", WorkerStream, "has_room", _with_all_the_room),
     Mutant("the end of any attempt taken", MemoryStore, "_report", _taking_any_end),
     Mutant("answered calls run again after a crash", MemoryStore, "_report", _leaving_calls_in_flight),
-    Mutant("what was taken back counts as seen", Instance, "_begin_again", _remembering_what_was_taken_back),
+    Mutant("what was taken back counts as seen", Instance, "_begin_again", _remembering_what_was_taken_back, seed=230),
     Mutant("nobody told that workers are there", Shard, "rouse", _doing_nothing),
-    Mutant("only those in memory told that workers are there", Host, "rouse", _rousing_those_in_memory),
-    Mutant("events taken before the start", Instance, "_awaits_start", _taking_what_comes_first),
-    Mutant("an answer is its last part", turns, "whole", _last_part_only),
+    Mutant("only those in memory told that workers are there", Host, "rouse", _rousing_those_in_memory, seed=24),
+    Mutant("events taken before the start", Instance, "_awaits_start", _taking_what_comes_first, seed=14),
+    Mutant("an answer is its last part", turns, "whole", _last_part_only, seed=12),
 )
