@@ -60,8 +60,13 @@ app.subscribe("shipments", starts=ship, id=id_of, dead_letter="graveyard")
 
 
 async def is_over() -> bool:
+    """Whether no message is left, neither in a topic nor on its way from one to the graveyard."""
     topics = await app.client.topics()
-    return bool(topics) and not any(group.left for topic in topics for group in topic.groups)
+    groups = [group for topic in topics for group in topic.groups]
+    if not groups or any(group.left for group in groups):
+        return False
+    buried = sum(topic.published for topic in topics if topic.name == "graveyard")
+    return buried == sum(group.dead for group in groups if group.dead_letter == "graveyard")
 
 
 async def main() -> None:

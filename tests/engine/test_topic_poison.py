@@ -35,7 +35,10 @@ def supervise(directory: Path, *words: str, lives_max: int = 12) -> int:
     """Start the program again and again, as a supervisor does, until it ends in good order; how often it died."""
     for deaths in range(lives_max):
         process = begin(directory, *words)
-        _, said = process.communicate(timeout=60)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
         if process.returncode == 0:
             return deaths
         assert process.returncode == -signal.SIGKILL, said
