@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+from html import unescape
 
 import httpx
 import pytest
@@ -76,7 +77,7 @@ def test_it_shows_several_targets_until_it_is_told_to_stop(shell, tmp_path):
                     assert re.search(r"lab\s+up\s+admin", home)
                     page = await browser.get("/at/here/instance", params={"id": "waiting"})
                     assert "waits for the event" in page.text
-                    assert f"perdure raise --store {shell.url} waiting approved" in page.text
+                    assert f"""perdure raise --store {shell.url} waiting approved '""'""" in unescape(page.text)
                     assert (await browser.get("/at/here/instance/cancel", params={"id": "waiting"})).status_code == 403
                     assert (await browser.get("/at/lab/instances")).status_code == 200
                     assert (await browser.get("/at/gone/instances")).status_code == 503
