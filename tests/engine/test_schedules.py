@@ -661,7 +661,7 @@ async def main():
         await (await w.start()).result()
 asyncio.run(main())
 print([name for name in sys.modules if "schedul" in name and "perdure" in name and name.count(".") > 1
-       and not name.endswith((".window", ".pace", ".line"))], "cronsim" in sys.modules, "zoneinfo" in sys.modules)
+       and not name.endswith((".window", ".pace", ".limiter"))], "cronsim" in sys.modules, "zoneinfo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[] False False"
