@@ -20,7 +20,8 @@ class GroupState(msgspec.Struct, frozen=True, kw_only=True):
     """A group of a topic.
 
     `left`: messages that it has not done, `retrying` of them wait for their next attempt; `dead`: messages that it has
-    given up. `oldest`: when the oldest one was published that it has not done.
+    given up, of which one on its way to the topic of dead letters is `left` in neither. `oldest`: when the oldest one
+    was published that it has not done.
     """
 
     name: str
