@@ -31,7 +31,7 @@ def test_in_every_seed_two_nodes_believed_that_they_own_a_shard_and_were_refused
 
 
 def test_a_probe_at_zero_fails_a_campaign():
-    unmet = probes.unmet({}, probes.SEEDS_FOR_PROBES, simulate.Kind.CLUSTER)
+    unmet = probes.unmet({}, probes.SEEDS_FOR_PROBES["cluster"], simulate.Kind.CLUSTER)
     assert unmet == list(probes.REQUIRED_OF_CLUSTERS)
 
 

@@ -21,8 +21,8 @@ def test_every_seed_keeps_the_laws(done):
 
 
 def test_a_probe_at_zero_fails_a_campaign():
-    assert probes.unmet({}, probes.SEEDS_FOR_PROBES) == list(probes.REQUIRED)
-    assert probes.unmet({}, probes.SEEDS_FOR_PROBES - 1) == []
+    assert probes.unmet({}, probes.SEEDS_FOR_PROBES["engine"]) == list(probes.REQUIRED)
+    assert probes.unmet({}, probes.SEEDS_FOR_PROBES["engine"] - 1) == []
 
 
 def test_one_seed_is_one_story():

@@ -22,7 +22,9 @@ def test_every_seed_keeps_the_laws():
 
 
 def test_a_probe_at_zero_fails_a_campaign():
-    assert probes.unmet({}, probes.SEEDS_FOR_PROBES, simulate.Kind.SERVERS) == list(probes.REQUIRED_OF_SERVERS)
+    assert probes.unmet({}, probes.SEEDS_FOR_PROBES["servers"], simulate.Kind.SERVERS) == list(
+        probes.REQUIRED_OF_SERVERS
+    )
 
 
 def test_one_seed_is_one_story():

@@ -65,7 +65,7 @@ REQUIRED = (
     "replayed",
     "purged",
 )
-"""Each of these at zero fails a campaign of `SEEDS_FOR_PROBES` seeds."""
+"""Each of these at zero fails a campaign of as many seeds as `SEEDS_FOR_PROBES` says."""
 REQUIRED_OF_SERVERS = (
     # what was done to servers and workers
     "worker killed",
@@ -160,16 +160,14 @@ REQUIRED_OF_CLUSTERS = (
     "purged",
 )
 """Likewise of worlds of nodes that divide the shards of a store."""
-SEEDS_FOR_PROBES = 500
-"""So many seeds must have met everything."""
-
-
+SEEDS_FOR_PROBES = {"engine": 500, "servers": 500, "cluster": 100}
+"""So many seeds of a kind must have met everything; one of a cluster is as long as a dozen of the others."""
 REQUIRED_BY_KIND = {"engine": REQUIRED, "servers": REQUIRED_OF_SERVERS, "cluster": REQUIRED_OF_CLUSTERS}
 
 
 def unmet(counts: Mapping[str, int], seeds: int, kind: str = "engine") -> list[str]:
     """The required happenings that a campaign of so many seeds never saw; a small one is held to nothing."""
-    if seeds < SEEDS_FOR_PROBES:
+    if seeds < SEEDS_FOR_PROBES[kind]:
         return []
     return [name for name in REQUIRED_BY_KIND[kind] if not counts.get(name)]
 
