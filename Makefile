@@ -29,7 +29,7 @@ bench: .venv/.installed  ## the figures of the README, engine against floor
 	.venv/bin/python -m benchmarks
 
 compat: .venv/.installed  ## published SDKs of four languages against the server; writes docs/compatibility.md
-	.venv/bin/pytest tests/compat -m compat -n 3 --dist loadscope --junitxml=.ci/out/compat.xml
+	.venv/bin/pytest tests/compat -m compat -n 2 --dist loadscope --junitxml=.ci/out/compat.xml
 
 deployment: .venv-deploy/.installed  ## the chart, the units and the image, under Helm, systemd and the schemas of Kubernetes
 	@# without the plugin that KEDA's models bring, because it needs what they do not
