@@ -30,7 +30,10 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Dying(Server):
-    """Gives no answer to a script from now on, as if its process had died before it."""
+    """Gives no answer to a script from now on, as if its process had died before it.
+
+    It has died for good when its store is closed; until then it tries again, and what it has sent already comes twice.
+    """
 
     fatal = ""
 
@@ -121,6 +124,7 @@ def test_an_heir_sends_what_its_predecessor_could_not(valkey: Valkey) -> None:
         await sent(store, leases[0], here, 1, mail=[a_mail(there, key) for key in messages])
         assert await keys(store, leases[1], there) == []
         assert waiting(valkey) == len(messages)
+        await store.close()
         heir, taken = await heir_of(valkey)
         await heir.emptied()
         assert await keys(heir, taken[1], there) == messages
@@ -140,6 +144,7 @@ def test_a_page_of_an_outbox_is_bounded_in_bytes(valkey: Valkey, monkeypatch: py
         await start(store, leases[1], there)
         mail = [a_mail(there, f"m{n}", event=b'"' + b"x" * size + b'"') for n, size in enumerate(sizes)]
         await sent(store, leases[0], here, 1, mail=mail)
+        await store.close()
         heir, taken = await heir_of(valkey)
         await heir.emptied()
         assert await keys(heir, taken[1], there) == [f"m{n}" for n in range(len(sizes))]
@@ -165,6 +170,7 @@ def test_a_crash_between_delivery_and_deletion_delivers_nothing_twice(valkey: Va
         done = Turn(leases[1].shard, child, "c1", 1, 0, 9, ended, consumed=["start c1"])
         assert await store.commit([Batch(leases[1], [done])], "ended") == [Outcome.COMMITTED]
         assert waiting(valkey) == 2
+        await store.close()
         heir, taken = await heir_of(valkey)
         await heir.emptied()
         assert waiting(valkey) == 0
@@ -189,6 +195,7 @@ def test_a_refusal_comes_back_though_its_carrier_dies(valkey: Valkey) -> None:
         while not waiting_in(valkey, leases[1]):
             await asyncio.sleep(0)
         assert await keys(store, leases[0], here) == []
+        await store.close()
         heir, taken = await heir_of(valkey)
         await heir.emptied()
         assert await keys(heir, taken[0], here) == ["refused"]
